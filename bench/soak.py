@@ -30,7 +30,7 @@ import psutil
 
 from silversmith.local import stack as stacks
 from silversmith.local.engine import Clock, Engine, Progress
-from silversmith.local.journal import FREE_PAGES, FREE_SHARE, Journal, Keep
+from silversmith.local.journal import FREE_PAGES, FREE_SHARE, KEPT_SECONDS, Journal
 from silversmith.local.lake import LakeFolder
 from silversmith.local.services import ServiceMessage
 from silversmith.local.services.queue import QueueService
@@ -236,7 +236,7 @@ def _is_compact(soak: Soak) -> bool:
     with closing(sqlite3.connect(soak.lake.journal)) as journal:
         oldest = journal.execute("SELECT at FROM hops ORDER BY id LIMIT 1").fetchone()
         total, free = (journal.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
-    is_old = oldest is not None and oldest[0] < time.time() + soak.passed - Keep().seconds - 60
+    is_old = oldest is not None and oldest[0] < time.time() + soak.passed - KEPT_SECONDS - 60
     return not is_old and free <= max(FREE_PAGES, total * FREE_SHARE)
 
 

@@ -13,7 +13,8 @@ from functools import partial
 
 from silversmith.local.journal import Journal
 from silversmith.local.services import Service, ServiceMessage, hop_row, write
-from silversmith.local.wiring import DeadLetterQueue, Delivery
+from silversmith.local.services.queue import QueueService
+from silversmith.local.wiring import Delivery
 
 #: No delay is shorter, in seconds, so that a late message is never due at once.
 SHORTEST_DELAY = 0.001
@@ -43,7 +44,7 @@ class DisturbedDelivery(Delivery):
         journal: Journal,
         *,
         services: Mapping[str, tuple[str, Service]],
-        dead_letters: Mapping[str, DeadLetterQueue],
+        dead_letters: Mapping[str, QueueService],
         most: int = 500,
         seed: int,
         rates: Rates,

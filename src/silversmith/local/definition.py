@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -31,7 +30,7 @@ class Definition:
 
     def __init__(self, target: str, pipeline: Pipeline) -> None:
         self.target = target
-        self._fingerprints = _fingerprints(pipeline)
+        self._pipeline = pipeline
         self._files = imported_files()
         self._state = _state(self._files)
 
@@ -46,54 +45,28 @@ class Definition:
         self._state = state
         try:
             pipeline = load(self.target)
-            fingerprints = _fingerprints(pipeline)
+            is_same = _work(pipeline) == _work(self._pipeline)
         except (DefinitionError, UnsupportedTemplate, UnsupportedPolicy, InvalidPattern) as error:
             _log.error("the pipeline's new definition is not taken: %s", error)
             return None
         self._files = imported_files()
         self._state = _state(self._files)
-        if fingerprints == self._fingerprints:
+        if is_same:
             return None
-        self._fingerprints = fingerprints
+        self._pipeline = pipeline
         return pipeline
 
 
-def _fingerprints(pipeline: Pipeline) -> tuple[object, ...]:
-    """Everything on which the engine's work depends: the buckets, each transform with its options, and the tables."""
-    buckets = (pipeline.name, pipeline.bronze, pipeline.silver, pipeline.quarantine, pipeline.gold)
-    options = [
-        (
-            transform.name,
-            transform.fingerprint,
-            transform.pattern.text,
-            transform.batch_size,
-            transform.batch_window,
-            transform.memory,
-            transform.timeout,
-            transform.maximum_concurrency,
-            transform.max_receive_count,
-            dict(transform.environment),
-            dict(transform.secrets),
-            transform.permissions,
-            transform.since,
-            transform.was,
-        )
-        for transform in pipeline.transforms
-    ]
-    return (*buckets, *options, pipeline.tables, _patched(pipeline))
-
-
-def _patched(pipeline: Pipeline) -> str:
-    """The template as a patch of the user's made it; empty where there is none.
+def _work(pipeline: Pipeline) -> tuple[object, ...]:
+    """Everything on which the engine's work depends: the template, the code of each transform, and the tables.
 
     Raises:
         DefinitionError, UnsupportedTemplate, UnsupportedPolicy, InvalidPattern: the engine could not run it.
     """
-    if all(deployment.patch is None for deployment in pipeline.deployments.values()):
-        return ""
     template = compile_for_engine(pipeline)
     read(template)
-    return json.dumps(template, sort_keys=True)
+    code = [(each.name, each.fingerprint, each.pattern.text, each.since, each.was) for each in pipeline.transforms]
+    return template, code, pipeline.tables
 
 
 def _state(files: list[Path]) -> _State:

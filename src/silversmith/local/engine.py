@@ -199,7 +199,7 @@ class Engine:
             self._watcher,
             self._store,
             self._inbox,
-            lambda key, identity, *, trusting: self._services.bucket.unchanged(key, identity, trusting=trusting),
+            lambda *file, trusting: self._services.bucket.unchanged(*file, trusting=trusting),
         )
         self._compaction = Compaction(
             self._journal,

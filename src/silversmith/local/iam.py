@@ -33,17 +33,8 @@ Test = Callable[[str], bool]
 Check = Callable[[str, str], None]
 
 
-@dataclass(frozen=True)
-class PolicyCondition:
-    """One key of a condition block, in lower case. ``absent`` is the answer for a request that has no such key."""
-
-    key: str
-    holds: Test
-    absent: bool
-
-    def met(self, context: Mapping[str, str]) -> bool:
-        value = context.get(self.key)
-        return self.absent if value is None else self.holds(value)
+#: Whether a condition is met by the context of a request, whose names are in lower case.
+Condition = Callable[[Mapping[str, str]], bool]
 
 
 @dataclass(frozen=True)
@@ -54,14 +45,14 @@ class Statement:
     action: Test
     resource: Test
     principals: frozenset[str] | None
-    conditions: tuple[PolicyCondition, ...]
+    conditions: tuple[Condition, ...]
 
     def applies(self, action: str, principal: str | None, context: Mapping[str, str]) -> bool:
         """Whether it applies to a request on any of its resources."""
         return (
             self.action(action)
             and _includes(self.principals, principal)
-            and all(condition.met(context) for condition in self.conditions)
+            and all(condition(context) for condition in self.conditions)
         )
 
 
@@ -111,17 +102,11 @@ class Policy:
 
         return verdict
 
-    def verdict(
-        self, action: str, resource: str, *, principal: str | None = None, context: Mapping[str, str] | None = None
-    ) -> PolicyVerdict:
-        """:meth:`verdicts`, of one resource."""
-        return self.verdicts(action, principal=principal, context=context)(resource)
-
     def allows(
         self, action: str, resource: str, *, principal: str | None = None, context: Mapping[str, str] | None = None
     ) -> bool:
         """Whether this policy alone allows it."""
-        return self.verdict(action, resource, principal=principal, context=context) is PolicyVerdict.ALLOWED
+        return self.verdicts(action, principal=principal, context=context)(resource) is PolicyVerdict.ALLOWED
 
 
 def checker(policies: Iterable[Policy], *, principal: str, context: Mapping[str, str] | None = None) -> Check:
@@ -146,22 +131,6 @@ def checker(policies: Iterable[Policy], *, principal: str, context: Mapping[str,
         raise AccessDenied(f"{principal} may not {action} on {resource}: {reason}")
 
     return check
-
-
-def check(
-    policies: Iterable[Policy],
-    action: str,
-    resource: str,
-    *,
-    principal: str,
-    context: Mapping[str, str] | None = None,
-) -> None:
-    """:func:`checker`, for one request.
-
-    Raises:
-        AccessDenied: with the logical id of the policy to change.
-    """
-    checker(policies, principal=principal, context=context)(action, resource)
 
 
 _ELEMENTS = {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Principal", "Condition"}
@@ -281,21 +250,13 @@ def _includes(principals: frozenset[str] | None, principal: str | None) -> bool:
     )
 
 
-def _equal(value: str) -> Test:
-    return value.__eq__
-
-
-def _bool(value: str) -> Test:
-    return lambda actual: actual.lower() == value.lower()
-
-
 #: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
 _OPERATORS: Mapping[str, Callable[[str], Test]] = {
-    "StringEquals": _equal,
+    "StringEquals": lambda value: value.__eq__,
     "StringLike": _glob,
     "ArnEquals": _arn,
     "ArnLike": _arn,
-    "Bool": _bool,
+    "Bool": lambda value: lambda actual: actual.lower() == value.lower(),
 }
 _NEGATED = {
     "StringNotEquals": "StringEquals",
@@ -305,7 +266,7 @@ _NEGATED = {
 }
 
 
-def _condition(policy: str, operator: str, key: str, values: Sequence[str]) -> PolicyCondition:
+def _condition(policy: str, operator: str, key: str, values: Sequence[str]) -> Condition:
     """A missing key fails an operator, satisfies its negation, and satisfies any operator with ``IfExists``."""
     plain = operator.removesuffix("IfExists")
     negated = plain in _NEGATED
@@ -313,7 +274,13 @@ def _condition(policy: str, operator: str, key: str, values: Sequence[str]) -> P
     if compiled is None:
         raise UnsupportedPolicy(f"{policy}: the condition operator {operator} is not understood here")
     tests = [compiled(value) for value in values]
-    return PolicyCondition(key.lower(), _none(tests) if negated else _any(tests), absent=negated or plain != operator)
+    holds, absent = _none(tests) if negated else _any(tests), negated or plain != operator
+
+    def met(context: Mapping[str, str]) -> bool:
+        value = context.get(key.lower())
+        return absent if value is None else holds(value)
+
+    return met
 
 
 class GuardedStore:

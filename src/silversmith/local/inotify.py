@@ -1,10 +1,12 @@
 """File notifications of a folder and all folders below it: inotify on Linux, watchdog (FSEvents) on macOS.
 
-Watchdog cannot serve on Linux: its handlers are not told when the kernel drops events or refuses another watch, so that
-files would be missed, and it delays all events for half a second after each file that is moved away. Neither can
-watchfiles, which reports no close of a file. inotify watches single folders, so a new folder gets a watch first and is
-listed then: files from before the watch are in the listing, later ones in the events. A folder that is moved loses its
-watches and is new at its new path, so a watch never has two paths.
+Watchdog cannot serve on Linux: where folders are moved it may lose a watch, it sends no event when the kernel drops
+events or refuses a watch, and it delays all events for half a second after each file that is moved away
+(docs/decisions/0009-inotify-and-psutil.md). Neither can watchfiles, which reports no close of a file.
+
+inotify watches single folders, so a new folder gets a watch first and is listed then: files from before the watch are
+in the listing, later ones in the events. A folder that is moved loses its watches and is new at its new path, so a
+watch never has two paths.
 https://man7.org/linux/man-pages/man7/inotify.7.html
 """
 

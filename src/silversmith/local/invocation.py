@@ -13,33 +13,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from silversmith.local import iam
-from silversmith.local.iam import Check, GuardedStore, Policy
+from silversmith.local.iam import Check, GuardedStore, Policy, checker
 from silversmith.local.processes import WORKER
 from silversmith.local.stack import Bucket, QueueResource
 from silversmith.stores import Store
 
+if TYPE_CHECKING:  # it imports Polars
+    from silversmith.pipeline.needs import Secret
+
 #: The end of the ARN of a secret on this machine: AWS chooses six characters.
 _SUFFIX = "AbCdEf"
-
-
-class Readable(Protocol):
-    """A secret, as far as IAM knows it. Its own module imports Polars, and a process for tables must not."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def service(self) -> str: ...
-    @property
-    def action(self) -> str: ...
-    @property
-    def context_key(self) -> str: ...
-    def place(self, stack: str) -> str: ...
-    def resource(self, stack: str, suffix: str) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -61,8 +48,10 @@ class FunctionConfig:
 
     def check_of(self, bucket: str) -> Check:
         """Raises AccessDenied for a request that its role and the bucket's policy do not allow."""
-        policies = (self.policy, self.buckets[bucket].policy)
-        return iam.checker(policies, principal=self.role, context=self.context)
+        return self._checker(self.buckets[bucket].policy)
+
+    def _checker(self, *policies: Policy, **context: str) -> Check:
+        return checker((self.policy, *policies), principal=self.role, context=self.context | context)
 
     def guarded(self, store: Store, bucket: str) -> GuardedStore:
         """A store that the function may use as its role allows."""
@@ -73,22 +62,21 @@ class FunctionConfig:
         """The variables of the environment that are the transform's own."""
         return {name: value for name, value in self.environment.items() if not name.startswith("SILVERSMITH_")}
 
-    def require_secret(self, secret: Readable) -> None:
+    def require_secret(self, secret: Secret) -> None:
         """Require that the role may read a secret, and decrypt it where a key is named."""
         _, partition, _, region, account, _ = self.dead_letters.arn.split(":", 5)
         place = secret.place(self.environment["SILVERSMITH_STACK"])
         last = secret.resource(self.environment["SILVERSMITH_STACK"], _SUFFIX)
         arn = place if place.startswith("arn:") else f"arn:{partition}:{secret.service}:{region}:{account}:{last}"
-        iam.check((self.policy,), secret.action, arn, principal=self.role, context=self.context)
+        self._checker()(secret.action, arn)
         if secret.key:
             via = {"kms:ViaService": f"{secret.service}.{region}.amazonaws.com", secret.context_key: arn}
-            iam.check((self.policy,), "kms:Decrypt", secret.key, principal=self.role, context=self.context | via)
+            self._checker(**via)("kms:Decrypt", secret.key)
 
     def require_dlq(self, record: Mapping[str, Any], error: Mapping[str, Any]) -> None:
         """Require that the role may send to the dead-letter queue. The engine moves the message, with the outcomes."""
         del record, error
-        policies = (self.policy, self.dead_letters.policy)
-        iam.check(policies, "sqs:SendMessage", self.dead_letters.arn, principal=self.role, context=self.context)
+        self._checker(self.dead_letters.policy)("sqs:SendMessage", self.dead_letters.arn)
 
 
 @dataclass(frozen=True)

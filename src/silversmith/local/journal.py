@@ -13,7 +13,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -335,17 +334,10 @@ FREE_PAGES = 1024
 FREE_SHARE = 0.25
 
 
-@dataclass(frozen=True)
-class Keep:
-    """The part of the past that is kept: hops for so many ``seconds``, and of one key the newest ``hops``.
-
-    Outcomes of objects that are no more are kept as long as hops. By default as long as SQS keeps a message at the
-    most, and as many hops as ``silversmith trace`` shows.
-    """
-
-    seconds: float = 14 * 86_400
-    hops: int = 2000
-
+#: The part of the past that is kept: in seconds, as long as SQS keeps a message at the most; and of one key as many
+#: hops as ``silversmith trace`` shows.
+KEPT_SECONDS = 14 * 86_400.0
+KEPT_HOPS = 2000
 
 #: The widths of the slots of time in which numbers are kept, and how long each is kept, in seconds: twice as long as
 #: the page looks back. In every time zone midnight is at the beginning of a quarter of an hour.
@@ -363,7 +355,8 @@ class Compaction:
         bucket: the name of the bronze bucket.
         expire: deletes what a queue keeps no longer.
         sweep: takes one step of another search for what is no more, and says whether it has more to do.
-        keep: how much of the past is kept.
+        seconds: for so long hops are kept, and outcomes of objects that are no more.
+        hops: so many of the newest hops of a key are kept.
         most: how many rows of each kind one step looks at.
     """
 
@@ -374,14 +367,16 @@ class Compaction:
         bucket: str,
         expire: Expire,
         sweep: Callable[[], bool] = lambda: False,
-        keep: Keep | None = None,
+        seconds: float = KEPT_SECONDS,
+        hops: int = KEPT_HOPS,
         most: int = 1000,
     ) -> None:
         self._journal = journal
         self._bucket = bucket
         self._expire_queue = expire
         self._sweep = sweep
-        self._keep = keep or Keep()
+        self._seconds = seconds
+        self._hops = hops
         self._most = most
         self._due = float("-inf")
         self._search_due = float("-inf")
@@ -411,7 +406,7 @@ class Compaction:
         return any(self._expire_queue(self._journal, queue, self._now, self._most) >= self._most for queue in queues)
 
     def _age(self) -> bool:
-        before = self._now - self._keep.seconds
+        before = self._now - self._seconds
         aged = [self._journal.change("oldest_hops", before=before, most=self._most)]
         for width, seconds in TALLIES.items():
             slot = int((self._now - seconds) // width)
@@ -425,9 +420,9 @@ class Compaction:
         if newest < after:  # all hops have been removed: the numbers of the next ones begin anew
             after = 0
         upto = min(after + self._most, newest)
-        crowded = self._journal.rows("crowded", after=after, upto=upto, keep=self._keep.hops)
+        crowded = self._journal.rows("crowded", after=after, upto=upto, keep=self._hops)
         for key in {row[0] for row in crowded}:
-            self._journal.change("trim_hops", key=key, keep=self._keep.hops, most=self._most)
+            self._journal.change("trim_hops", key=key, keep=self._hops, most=self._most)
         self._journal.change("set_counter", name=CURSOR, value=upto)
         return upto < newest
 
@@ -435,7 +430,7 @@ class Compaction:
         """The outcomes of objects that the bucket room does not know any more."""
         transform, key = self._outcome
         looked = self._journal.rows("outcomes_after", transform=transform, key=key, most=self._most)
-        old = [(transform, key) for transform, key, at in looked if at < self._now - self._keep.seconds]
+        old = [(transform, key) for transform, key, at in looked if at < self._now - self._seconds]
         with self._journal.transaction():
             for transform, key in old:
                 if self._journal.row("object", bucket=self._bucket, key=key) is None:

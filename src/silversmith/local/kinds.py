@@ -19,10 +19,10 @@ class ResourceKind:
     properties that are known. The engine obeys each in ``read``; those in ``ignored`` mean nothing on one machine, and
     docs/template.md lists them. A version or an alias of a function is taken for the function itself."""
 
-    name: str
-    arn: str
-    ref: str
-    read: frozenset[str]
+    name: str = ""
+    arn: str = ""
+    ref: str = "name"
+    read: frozenset[str] = frozenset()
     ignored: frozenset[str] = frozenset()
 
 
@@ -36,7 +36,6 @@ KINDS: Mapping[str, ResourceKind] = {
     "AWS::S3::Bucket": ResourceKind(
         name="BucketName",
         arn="arn:aws:s3:::{name}",
-        ref="name",
         read=words("BucketName NotificationConfiguration VersioningConfiguration"),
         ignored=words(
             "BucketEncryption LifecycleConfiguration OwnershipControls PublicAccessBlockConfiguration "
@@ -44,11 +43,10 @@ KINDS: Mapping[str, ResourceKind] = {
             "InventoryConfigurations"
         ),
     ),
-    "AWS::S3::BucketPolicy": ResourceKind(name="", arn="", ref="name", read=words("Bucket PolicyDocument")),
+    "AWS::S3::BucketPolicy": ResourceKind(read=words("Bucket PolicyDocument")),
     "AWS::Events::Rule": ResourceKind(
         name="Name",
         arn="arn:aws:events:{region}:{account}:rule/{name}",
-        ref="name",
         read=words("Name EventPattern State Targets"),
         ignored=words("Description"),
     ),
@@ -59,11 +57,8 @@ KINDS: Mapping[str, ResourceKind] = {
         read=words("TopicName"),
         ignored=words("KmsMasterKeyId"),
     ),
-    "AWS::SNS::TopicPolicy": ResourceKind(name="", arn="", ref="name", read=words("Topics PolicyDocument")),
+    "AWS::SNS::TopicPolicy": ResourceKind(read=words("Topics PolicyDocument")),
     "AWS::SNS::Subscription": ResourceKind(
-        name="",
-        arn="",
-        ref="name",
         read=words("TopicArn Protocol Endpoint RawMessageDelivery FilterPolicy FilterPolicyScope RedrivePolicy"),
     ),
     "AWS::SQS::Queue": ResourceKind(
@@ -73,11 +68,10 @@ KINDS: Mapping[str, ResourceKind] = {
         read=words("QueueName VisibilityTimeout MessageRetentionPeriod DelaySeconds RedrivePolicy"),
         ignored=words("SqsManagedSseEnabled KmsMasterKeyId RedriveAllowPolicy"),
     ),
-    "AWS::SQS::QueuePolicy": ResourceKind(name="", arn="", ref="name", read=words("Queues PolicyDocument")),
+    "AWS::SQS::QueuePolicy": ResourceKind(read=words("Queues PolicyDocument")),
     "AWS::IAM::Role": ResourceKind(
         name="RoleName",
         arn="arn:aws:iam::{account}:role/{name}",
-        ref="name",
         read=words("RoleName Policies ManagedPolicyArns"),
         ignored=words("AssumeRolePolicyDocument PermissionsBoundary"),
     ),
@@ -89,60 +83,41 @@ KINDS: Mapping[str, ResourceKind] = {
         ignored=words("Description"),
     ),
     "AWS::KMS::Key": ResourceKind(
-        name="",
         arn="arn:aws:kms:{region}:{account}:key/{name}",
-        ref="name",
-        read=frozenset(),
         ignored=words("Description EnableKeyRotation KeyPolicy"),
     ),
-    "AWS::KMS::Alias": ResourceKind(
-        name="AliasName", arn="", ref="name", read=frozenset(), ignored=words("AliasName TargetKeyId")
-    ),
+    "AWS::KMS::Alias": ResourceKind(name="AliasName", ignored=words("AliasName TargetKeyId")),
     "AWS::Logs::LogGroup": ResourceKind(
         name="LogGroupName",
         arn="arn:aws:logs:{region}:{account}:log-group:{name}:*",
-        ref="name",
-        read=frozenset(),
         ignored=words("LogGroupName RetentionInDays KmsKeyId"),
     ),
     "AWS::Lambda::Function": ResourceKind(
         name="FunctionName",
         arn="arn:aws:lambda:{region}:{account}:function:{name}",
-        ref="name",
         read=words("FunctionName MemorySize Timeout Environment Role ReservedConcurrentExecutions"),
         ignored=words(
             "Description Handler Runtime Architectures Code LoggingConfig EphemeralStorage SnapStart VpcConfig "
             "KmsKeyArn RecursiveLoop DeadLetterConfig Layers PackageType ImageConfig"
         ),
     ),
-    "AWS::Lambda::Version": ResourceKind(
-        name="FunctionName", arn="", ref="name", read=frozenset(), ignored=words("FunctionName Description")
-    ),
+    "AWS::Lambda::Version": ResourceKind(name="FunctionName", ignored=words("FunctionName Description")),
     "AWS::Lambda::Alias": ResourceKind(
         name="FunctionName",
-        arn="",
-        ref="name",
         read=words("FunctionName"),
         ignored=words("Name FunctionVersion ProvisionedConcurrencyConfig"),
     ),
     "AWS::Scheduler::ScheduleGroup": ResourceKind(
         name="Name",
         arn="arn:aws:scheduler:{region}:{account}:schedule-group/{name}",
-        ref="name",
-        read=frozenset(),
         ignored=words("Name"),
     ),
     "AWS::Scheduler::Schedule": ResourceKind(
         name="Name",
         arn="arn:aws:scheduler:{region}:{account}:schedule/{name}",
-        ref="name",
-        read=frozenset(),
         ignored=words("Name Target GroupName Description ScheduleExpression FlexibleTimeWindow State"),
     ),
     "AWS::Lambda::EventSourceMapping": ResourceKind(
-        name="",
-        arn="",
-        ref="name",
         read=words(
             "EventSourceArn FunctionName BatchSize MaximumBatchingWindowInSeconds FunctionResponseTypes ScalingConfig "
             "FilterCriteria"
@@ -151,23 +126,16 @@ KINDS: Mapping[str, ResourceKind] = {
     "AWS::CloudWatch::Alarm": ResourceKind(
         name="AlarmName",
         arn="arn:aws:cloudwatch:{region}:{account}:alarm:{name}",
-        ref="name",
-        read=frozenset(),
         ignored=words(
             "AlarmName AlarmDescription Namespace MetricName Dimensions Statistic Period EvaluationPeriods Threshold "
             "ComparisonOperator TreatMissingData AlarmActions DatapointsToAlarm Metrics"
         ),
     ),
     "AWS::Glue::Database": ResourceKind(
-        name="",
         arn="arn:aws:glue:{region}:{account}:database/{name}",
-        ref="name",
-        read=frozenset(),
         ignored=words("CatalogId DatabaseInput"),
     ),
-    "AWS::Glue::Table": ResourceKind(
-        name="", arn="", ref="name", read=frozenset(), ignored=words("CatalogId DatabaseName TableInput")
-    ),
+    "AWS::Glue::Table": ResourceKind(ignored=words("CatalogId DatabaseName TableInput")),
 }
 
 #: In a resource's Metadata, by its author: True, or the names of properties, where they mean nothing on one machine.

@@ -148,14 +148,19 @@ def pending(journal: Journal, route: Route, etags: Mapping[str, str]) -> set[str
         etags: by key, the etag of the bronze object as it is. A message of other bytes does not count: it may be dead,
             or a worker may have read those bytes at this moment.
     """
-    keys = orjson.dumps(list(etags)).decode()
-    queues = orjson.dumps([route.queue.arn, *route.dead_letters]).decode()
-    messages = journal.rows("queued_for", queues=queues, keys=keys)
-    in_outbox = journal.rows("in_outbox_for", keys=keys)
-    # A message on its way to another transform's queue does not count.
-    messages += [row for row in in_outbox if row[0] == route.queue.arn or ":sqs:" not in row[0]]
+    messages = _messages(journal, route, list(etags))
     # SQLite's JSON cuts a text at a NUL, which a key may hold: keys may come back that were not asked for.
     return {key for _, key, body in messages if key in etags and etag_in(body) in {"", etags[key]}}
+
+
+def _messages(journal: Journal, route: Route, keys: Sequence[str]) -> list[tuple[str, str, bytes]]:
+    """The messages under these bronze keys in the queue of a route, on their way there, or dead: target, key, body."""
+    names = orjson.dumps(keys).decode()
+    queues = orjson.dumps([route.queue.arn, *route.dead_letters]).decode()
+    in_outbox = journal.rows("in_outbox_for", keys=names)
+    # A message on its way to another queue does not count.
+    in_outbox = [row for row in in_outbox if row[0] == route.queue.arn or ":sqs:" not in row[0]]
+    return journal.rows("queued_for", queues=queues, keys=names) + in_outbox
 
 
 def etag_in(body: bytes) -> str:
@@ -292,12 +297,8 @@ def send_silver(
 
 def _silver_waiting(journal: Journal, route: Route, keys: Sequence[str]) -> set[str]:
     """The silver keys that messages are about, among those that are kept under the bronze keys of these."""
-    queues = orjson.dumps([route.queue.arn, *route.dead_letters]).decode()
-    bronze = orjson.dumps([bronze_key_of(key) for key in keys]).decode()
-    messages = journal.rows("queued_for", queues=queues, keys=bronze)
-    messages += journal.rows("in_outbox_for", keys=bronze)
     waiting: set[str] = set()
-    for _, _, body in messages:
+    for _, _, body in _messages(journal, route, [bronze_key_of(key) for key in keys]):
         with suppress(NotAnEvent):
             waiting |= {event.key for event in unwrap(body)}
     return waiting

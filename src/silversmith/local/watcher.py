@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from silversmith.errors import SilversmithError
 from silversmith.local import files
@@ -148,15 +147,6 @@ class Watcher:
         self._wake()
         if thread is not threading.current_thread():
             thread.join()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def scan(self, now: float, *, known: Callable[[str], bool] = lambda _: False) -> Iterator[list[str]]:
         """The keys of all files that are there and whole, and not ``known``. ``now``: seconds since 1970.
@@ -365,12 +355,6 @@ def _source(root: str) -> ChangeSource:
 MOST_PENDING = 1000
 
 
-class Unchanged(Protocol):
-    """Whether a state of a file was noticed before; see :meth:`silversmith.local.services.bucket.Bucket.unchanged`."""
-
-    def __call__(self, key: str, identity: Callable[[], str | None], *, trusting: bool) -> bool: ...
-
-
 class Search:
     """Finds files of bronze that were not noticed yet. The first search is due at once.
 
@@ -378,10 +362,11 @@ class Search:
         watcher: lists files that are whole.
         store: the bucket's folder.
         inbox: gets their keys.
-        unchanged: whether a file was noticed in its present state.
+        unchanged: whether a file was noticed in its present state, as
+            :meth:`~silversmith.local.services.bucket.BucketService.unchanged`.
     """
 
-    def __init__(self, watcher: Watcher, store: LocalStore, inbox: Inbox, unchanged: Unchanged) -> None:
+    def __init__(self, watcher: Watcher, store: LocalStore, inbox: Inbox, unchanged: Callable[..., bool]) -> None:
         self._watcher = watcher
         self._store = store
         self._inbox = inbox

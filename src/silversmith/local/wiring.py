@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from silversmith import faults
 from silversmith.errors import AccessDenied
@@ -32,13 +32,6 @@ POLLING = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 _T = TypeVar("_T")
 
 
-class DeadLetterQueue(Protocol):
-    """A queue that takes messages that could not be delivered."""
-
-    def accept_dead(self, message: ServiceMessage, now: float, *, source: str, reason: str) -> None:
-        """Keep the message, in the transaction that is open."""
-
-
 class Delivery:
     """Delivers messages to services, and what the services send on to the next ones.
 
@@ -54,7 +47,7 @@ class Delivery:
         journal: Journal,
         *,
         services: Mapping[str, tuple[str, Service]],
-        dead_letters: Mapping[str, DeadLetterQueue],
+        dead_letters: Mapping[str, QueueService],
         most: int = 500,
     ) -> None:
         self._journal = journal
@@ -124,7 +117,6 @@ class Services:
     """
 
     bucket: BucketService
-    silver: BucketService
     delivery: Delivery
     queues: dict[str, QueueService]
     functions: tuple[FunctionService, ...]
@@ -191,7 +183,6 @@ def build(
     functions = list(_functions(stack, journal, queues, announce))
     return Services(
         bucket=bucket(landing),
-        silver=silver_bucket,
         delivery=carrier,
         queues=queues,
         functions=tuple(function for function in functions if not function.settings.is_of_tables),
@@ -288,14 +279,13 @@ def _functions(
             raise UnsupportedTemplate(
                 f"{function.name}: its SILVERSMITH_DLQ is not the dead-letter queue of {queue.settings.name}"
             )
+        check = iam.checker(
+            (function.policy, queue.settings.policy),
+            principal=function.role_arn,
+            context={"aws:SecureTransport": "true", "aws:ResourceAccount": stack.account},
+        )
         for action in POLLING:
-            iam.check(
-                (function.policy, queue.settings.policy),
-                action,
-                mapping.queue_arn,
-                principal=function.role_arn,
-                context={"aws:SecureTransport": "true", "aws:ResourceAccount": stack.account},
-            )
+            check(action, mapping.queue_arn)
         if is_of_tables:  # a commit to a folder costs no request, so nothing is gained by waiting for more messages
             yield FunctionService(journal, Settings(function, replace(mapping, window=0), queue.settings), queue)
         else:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from silversmith.local import stack as stacks
-from silversmith.local.journal import LATER, SEARCH, SOON, Compaction, Journal, Keep
+from silversmith.local.journal import LATER, SEARCH, SOON, Compaction, Journal
 from silversmith.local.services import ServiceMessage, hop_row, write
 from silversmith.local.services.queue import QueueService, expire
 from tests.examples import examples
@@ -44,7 +44,7 @@ def run(compaction: Compaction, now: float) -> float:
 
 
 def test_hops_end_with_their_time(journal: Journal) -> None:
-    compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(seconds=14 * DAY), most=10)
+    compaction = Compaction(journal, bucket="b", expire=expire, seconds=14 * DAY, most=10)
     for day in range(30):
         hops(journal, *["k"] * 5, at=day * DAY)
     run(compaction, 29.5 * DAY)
@@ -52,7 +52,7 @@ def test_hops_end_with_their_time(journal: Journal) -> None:
 
 
 def test_the_newest_hops_of_a_key_are_kept(journal: Journal) -> None:
-    compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(hops=7), most=10)
+    compaction = Compaction(journal, bucket="b", expire=expire, hops=7, most=10)
     for minute in range(40):
         hops(journal, "hot", f"cold-{minute}", at=minute)
     now = run(compaction, 100)
@@ -66,8 +66,8 @@ def test_the_newest_hops_of_a_key_are_kept(journal: Journal) -> None:
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=12), max_size=8), st.integers(1, 9), st.integers(1, 15))
 @settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_key_has_its_newest_hops_and_no_more(journal: Journal, rounds: list[list[str]], keep: int, most: int) -> None:
-    run(Compaction(journal, bucket="b", expire=expire, keep=Keep(seconds=-DAY), most=10**9), 0)
-    compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(hops=keep), most=most)
+    run(Compaction(journal, bucket="b", expire=expire, seconds=-DAY, most=10**9), 0)
+    compaction = Compaction(journal, bucket="b", expire=expire, hops=keep, most=most)
     written = Counter[str]()
     now = 0.0
     for keys in rounds:
@@ -79,7 +79,7 @@ def test_a_key_has_its_newest_hops_and_no_more(journal: Journal, rounds: list[li
 
 
 def test_it_goes_on_after_all_hops_were_removed_and_their_numbers_restart(journal: Journal) -> None:
-    compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(seconds=DAY, hops=2))
+    compaction = Compaction(journal, bucket="b", expire=expire, seconds=DAY, hops=2)
     hops(journal, *["a"] * 50, at=0)
     now = run(compaction, 0)
     now = run(compaction, now + 2 * DAY)
@@ -123,7 +123,7 @@ def test_old_outcomes_of_objects_that_are_gone_are_forgotten(
         outcome(journal, f"{number}", at=0 if old else 20 * DAY)
     for number in known:
         know(journal, f"{number}")
-    run(Compaction(journal, bucket="b", expire=expire, keep=Keep(seconds=14 * DAY), most=most), 20 * DAY)
+    run(Compaction(journal, bucket="b", expire=expire, seconds=14 * DAY, most=most), 20 * DAY)
     left = {number for number in outcomes if journal.row("outcome", transform="t", key=f"{number}")}
     assert left == {number for number, old in outcomes.items() if not old or number in known}
 
@@ -154,7 +154,7 @@ def test_the_search_for_what_is_gone_is_made_once_an_hour(journal: Journal) -> N
 
 
 def test_a_clock_that_is_set_back_stops_nothing(journal: Journal) -> None:
-    compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(hops=1))
+    compaction = Compaction(journal, bucket="b", expire=expire, hops=1)
     run(compaction, 10 * DAY)
     hops(journal, *["k"] * 5, at=0)
     run(compaction, 0)
@@ -163,7 +163,7 @@ def test_a_clock_that_is_set_back_stops_nothing(journal: Journal) -> None:
 
 def test_one_step_looks_at_a_bounded_number_of_rows(journal: Journal) -> None:
     hops(journal, *["hot"] * 1000, at=0)
-    compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(seconds=DAY, hops=1), most=100)
+    compaction = Compaction(journal, bucket="b", expire=expire, seconds=DAY, hops=1, most=100)
     left = 1000
     for step in range(3):
         compaction.step(2 * DAY + step)
@@ -176,7 +176,7 @@ def test_the_file_gets_smaller(journal: Journal) -> None:
     for day in range(10):
         hops(journal, *[f"{day}-{number}" for number in range(10_000)], at=day * DAY)
     before = journal.pages()[0]
-    compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(seconds=2 * DAY), most=20_000)
+    compaction = Compaction(journal, bucket="b", expire=expire, seconds=2 * DAY, most=20_000)
     now = run(compaction, 10 * DAY)
     for _ in range(3):
         now = run(compaction, now + LATER)

@@ -124,7 +124,7 @@ class Compiled:
 
     def guard(self, name: str, store: LocalStore) -> GuardedStore:
         def check(action: str, resource: str) -> None:
-            iam.check((self.policy,), action, resource, principal=ROLE, context=OURS)
+            iam.checker((self.policy,), principal=ROLE, context=OURS)(action, resource)
 
         return GuardedStore(store, arn=f"arn:aws:s3:::dl-{name}-layer", check=check)
 

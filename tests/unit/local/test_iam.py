@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from silversmith.errors import AccessDenied
 from silversmith.local import iam
-from silversmith.local.iam import Policy, PolicyVerdict, UnsupportedPolicy, check
+from silversmith.local.iam import Policy, PolicyVerdict, UnsupportedPolicy, checker
 
 TOPIC = "arn:aws:sns:us-east-1:000000000000:flights_Topic"
 QUEUE = "arn:aws:sqs:us-east-1:000000000000:flights_orders"
@@ -28,7 +28,7 @@ def statement(effect: str = "Allow", **elements: Any) -> dict[str, Any]:
 
 
 def test_nothing_is_allowed_that_no_statement_allows() -> None:
-    assert policy().verdict("s3:GetObject", "arn:aws:s3:::bronze/a") is PolicyVerdict.SILENT
+    assert policy().verdicts("s3:GetObject")("arn:aws:s3:::bronze/a") is PolicyVerdict.SILENT
     assert not policy().allows("s3:GetObject", "arn:aws:s3:::bronze/a")
 
 
@@ -59,8 +59,8 @@ def test_an_allow_allows_its_actions_on_its_resources_only() -> None:
 def test_an_explicit_deny_wins_whatever_the_order(order: tuple[int, ...]) -> None:
     statements = [statement(), statement("Deny"), statement(Resource="*")]
     parsed = policy(*(statements[position] for position in order))
-    assert parsed.verdict("s3:GetObject", "arn:aws:s3:::bronze/a") is PolicyVerdict.DENIED
-    assert parsed.verdict("s3:GetObject", "arn:aws:s3:::silver/a") is PolicyVerdict.ALLOWED
+    assert parsed.verdicts("s3:GetObject")("arn:aws:s3:::bronze/a") is PolicyVerdict.DENIED
+    assert parsed.verdicts("s3:GetObject")("arn:aws:s3:::silver/a") is PolicyVerdict.ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -187,12 +187,12 @@ def test_unknown_policy_elements_are_an_error_and_never_an_allow(wrong: dict[str
 
 def test_check_lets_a_request_pass_that_the_identity_or_the_resource_allows() -> None:
     resource, identity = policy(name="BronzeBucketPolicy"), policy(statement())
-    check([resource, identity], "s3:GetObject", "arn:aws:s3:::bronze/a", principal=ROLE)
+    checker([resource, identity], principal=ROLE)("s3:GetObject", "arn:aws:s3:::bronze/a")
 
 
 def test_check_names_who_what_where_and_the_policy_to_change() -> None:
     with pytest.raises(AccessDenied) as raised:
-        check([policy(statement())], "s3:PutObject", "arn:aws:s3:::silver/a", principal=ROLE)
+        checker([policy(statement())], principal=ROLE)("s3:PutObject", "arn:aws:s3:::silver/a")
     for text in (ROLE, "s3:PutObject", "arn:aws:s3:::silver/a", "OrdersRole"):
         assert text in str(raised.value)
 
@@ -201,9 +201,9 @@ def test_check_names_the_policy_that_forbids_what_another_allows() -> None:
     deny = statement("Deny", Principal="*", Condition={"Bool": {"aws:SecureTransport": "false"}})
     policies = [policy(statement()), policy(deny, name="BronzeBucketPolicy")]
     plain, secure = {"aws:SecureTransport": "false"}, {"aws:SecureTransport": "true"}
-    check(policies, "s3:GetObject", "arn:aws:s3:::bronze/a", principal=ROLE, context=secure)
+    checker(policies, principal=ROLE, context=secure)("s3:GetObject", "arn:aws:s3:::bronze/a")
     with pytest.raises(AccessDenied, match="Deny statement of BronzeBucketPolicy"):
-        check(policies, "s3:GetObject", "arn:aws:s3:::bronze/a", principal=ROLE, context=plain)
+        checker(policies, principal=ROLE, context=plain)("s3:GetObject", "arn:aws:s3:::bronze/a")
 
 
 def test_a_policy_survives_the_way_to_another_process() -> None:

@@ -12,7 +12,7 @@ import pytest
 from silversmith import template
 from silversmith.errors import AccessDenied
 from silversmith.lineage import error_key, rejected_key, silver_key
-from silversmith.local.iam import check
+from silversmith.local.iam import checker
 from silversmith.local.kinds import UnsupportedTemplate
 from silversmith.local.stack import StackResources, read
 from silversmith.pipeline import Pipeline
@@ -263,13 +263,13 @@ Hop = Callable[[StackResources], None]
 def publish(stack: StackResources) -> None:
     """EventBridge tells SNS nothing of the rule."""
     (topic,) = stack.topics
-    check([topic.policy], "sns:Publish", topic.arn, principal="events.amazonaws.com", context=TLS)
+    checker([topic.policy], principal="events.amazonaws.com", context=TLS)("sns:Publish", topic.arn)
 
 
 def send(stack: StackResources, to: str, principal: str, source: str) -> None:
     (target,) = (each for each in stack.queues if each.name == to)
     context = TLS | {"aws:SourceArn": source, "aws:SourceAccount": stack.account}
-    check([target.policy], "sqs:SendMessage", target.arn, principal=principal, context=context)
+    checker([target.policy], principal=principal, context=context)("sqs:SendMessage", target.arn)
 
 
 def deliver(stack: StackResources) -> None:
@@ -290,7 +290,9 @@ def touch(role: str, key: str, *actions: str) -> Hop:
         function = stack.functions[0]
         for action in actions:
             resource = bucket.arn if action == "ListBucket" else f"{bucket.arn}/{key}"
-            check([function.policy, bucket.policy], f"s3:{action}", resource, principal=function.role_arn, context=TLS)
+            checker([function.policy, bucket.policy], principal=function.role_arn, context=TLS)(
+                f"s3:{action}", resource
+            )
 
     return hop
 
@@ -298,7 +300,7 @@ def touch(role: str, key: str, *actions: str) -> Hop:
 def receive(stack: StackResources) -> None:
     function = stack.functions[0]
     for action in ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes"):
-        check([function.policy], f"sqs:{action}", stack.mappings[0].queue_arn, principal=function.role_arn)
+        checker([function.policy], principal=function.role_arn)(f"sqs:{action}", stack.mappings[0].queue_arn)
 
 
 NAME = "late_ones"
@@ -370,7 +372,7 @@ def test_nothing_goes_without_tls(compiled: Json) -> None:
     assert len(asked) == 1 + 8 + 3 + 3
     for policy, action, resource in asked:
         with pytest.raises(AccessDenied, match=f"a Deny statement of {policy.name} forbids it"):
-            check([policy], action, resource, principal="sns.amazonaws.com", context=plain)
+            checker([policy], principal="sns.amazonaws.com", context=plain)(action, resource)
 
 
 def test_the_compiled_chain_is_connected(compiled: Json) -> None:

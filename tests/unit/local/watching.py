@@ -5,11 +5,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from silversmith.local.watcher import ChangeSource, Watcher
 
 #: Seconds after which something that should have been told will not be.
 DEADLINE = 20.0
+
+
+class Watching(Watcher):
+    """A watcher that watches within a ``with`` block."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
 class Reports:
@@ -60,10 +72,10 @@ def watch(
     source: ChangeSource | None = None,
     has_writer: Callable[[int], bool | None] | None = None,
     on_files: Callable[[list[str]], None] | None = None,
-) -> Watcher:
+) -> Watching:
     root.mkdir(exist_ok=True)
     extra = {} if has_writer is None else {"has_writer": has_writer}
-    return Watcher(
+    return Watching(
         root,
         on_files=on_files or reports.on_files,
         on_gone=reports.on_gone,

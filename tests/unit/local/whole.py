@@ -24,7 +24,7 @@ from silversmith.function.retries import parse
 from silversmith.lineage import Lineage, error_key, failed_key, rejected_key, silver_key
 from silversmith.local import iam, resend
 from silversmith.local.iam import GuardedStore
-from silversmith.local.journal import Compaction, Keep, open_or_rebuild
+from silversmith.local.journal import Compaction, open_or_rebuild
 from silversmith.local.lake import LakeFolder
 from silversmith.local.resend import Rounds
 from silversmith.local.services.bucket import Landed
@@ -208,7 +208,7 @@ class World:
             bucket="dl-bronze-layer",
             expire=expire,
             sweep=lambda: self.services.bucket.sweep(lambda key: self.bronze.glance(key) is not None),
-            keep=Keep(seconds=float("inf")),  # the trace says what was lost
+            seconds=float("inf"),  # the trace says what was lost
         )
         with self.journal.transaction():
             for queue in self.services.queues.values():
@@ -303,7 +303,7 @@ class World:
         def guarded(store: Store, bucket: str) -> Interruptible:
             def check(action: str, resource: str) -> None:
                 context = {"aws:SecureTransport": "true", "aws:ResourceAccount": config.role.split(":")[4]}
-                iam.check((config.policy,), action, resource, principal=config.role, context=context)
+                iam.checker((config.policy,), principal=config.role, context=context)(action, resource)
 
             return Interruptible(GuardedStore(store, arn=f"arn:aws:s3:::{bucket}", check=check), self._point)
 

@@ -17,7 +17,7 @@ import pytest
 from silversmith import Deployment, Pipeline, Secret, Vpc
 from silversmith.errors import AccessDenied
 from silversmith.lineage import error_key, failed_key, rejected_key, silver_key
-from silversmith.local.iam import Policy, check
+from silversmith.local.iam import Policy, checker
 from silversmith.local.stack import Template
 from silversmith.reconcile.lease import lease_key
 from silversmith.schemas import schema_key
@@ -70,13 +70,10 @@ class Request:
 
     def passes(self, policies: Mapping[str, Policy]) -> bool:
         try:
-            check(
-                [policies[name] for name in self.policies],
-                self.action,
-                self.resource,
-                principal=self.principal,
-                context=dict(self.context),
+            check = checker(
+                [policies[name] for name in self.policies], principal=self.principal, context=dict(self.context)
             )
+            check(self.action, self.resource)
         except AccessDenied:
             return False
         return True

@@ -1,11 +1,10 @@
-"""The services of the local engine, and what they share: messages between them, rows of the trace, random ids.
+"""The services of the local engine, and what they share: messages between them, rows of the trace.
 
 A service keeps its state in the journal and never calls another one: it returns the messages that go on from it.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -13,9 +12,6 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from silversmith.local.journal import Journal
-
-#: The digit that names the layout of a UUID, by a random one. https://www.rfc-editor.org/rfc/rfc9562#section-5.4
-_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 #: A row of the trace: key, version, at, room, name, what, detail, message (schema.sql).
 HopRow = tuple[str, str, float, str, str, str, str, int | None]
@@ -119,17 +115,3 @@ def write(journal: Journal, *, messages: Sequence[ServiceMessage] = (), hops: Se
         journal.change_many("send_on", [message[:8] for message in messages])
     if hops:
         journal.change_many("hop", hops)
-
-
-def uuids(number: int) -> list[str]:
-    """So many random UUIDs (version 4), in their usual spelling."""
-    return [
-        f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
-        for digits in tokens(number, 16)
-    ]
-
-
-def tokens(number: int, size: int) -> list[str]:
-    """So many random texts of ``size`` bytes each, in hexadecimal digits."""
-    digits = os.urandom(number * size).hex()
-    return [digits[start : start + 2 * size] for start in range(0, 2 * size * number, 2 * size)]

@@ -7,21 +7,22 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
 
 from __future__ import annotations
 
-import queue
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
+from uuid import uuid4
 
 import orjson
 
 from silversmith import faults
 from silversmith.errors import SilversmithError
 from silversmith.local.journal import Journal
-from silversmith.local.services import Change, ServiceMessage, hop_row, tokens, uuids, write
+from silversmith.local.services import Change, ServiceMessage, hop_row, write
 from silversmith.local.stack import Bucket
 from silversmith.stores import Head
 from silversmith.stores.local import Glance, LocalStore
@@ -41,9 +42,9 @@ class Inbox:
     def __init__(self, store: LocalStore, wake: Callable[[], None]) -> None:
         self._store = store
         self._wake = wake
-        self._landed: queue.SimpleQueue[Landed] = queue.SimpleQueue()
-        self._gone: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._folders_gone: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._landed: deque[Landed] = deque()
+        self._gone: deque[str] = deque()
+        self._folders_gone: deque[str] = deque()
         self._lock = threading.Lock()
         self._pending = 0
         self._small = ThreadPoolExecutor(1, thread_name_prefix="inbox")
@@ -63,24 +64,20 @@ class Inbox:
 
     def remove(self, keys: Sequence[str]) -> None:
         """Keys whose files were removed. From any thread."""
-        for key in keys:
-            self._gone.put(key)
+        self._gone += keys
         self._wake()
 
     def remove_folder(self, prefix: str) -> None:
         """A folder that was moved away with its files; ``prefix`` ends with a slash. From any thread."""
-        self._folders_gone.put(prefix)
+        self._folders_gone.append(prefix)
         self._wake()
 
     def take(self, most: int) -> list[Landed]:
         """Up to ``most`` files that were read, in the order in which they landed; each key once, in its last state."""
         landed: dict[str, Landed] = {}
         taken = 0
-        while taken < most:
-            try:
-                file = self._landed.get_nowait()
-            except queue.Empty:
-                break
+        while self._landed and taken < most:
+            file = self._landed.popleft()
             landed.pop(file.key, None)
             landed[file.key] = file
             taken += 1
@@ -90,7 +87,8 @@ class Inbox:
 
     def take_gone(self) -> tuple[list[str], list[str]]:
         """The keys that were removed since the last call, and the prefixes of the folders that were moved away."""
-        return _emptied(self._gone), _emptied(self._folders_gone)
+        gone = [self._gone.popleft() for _ in range(len(self._gone))]
+        return gone, [self._folders_gone.popleft() for _ in range(len(self._folders_gone))]
 
     def close(self) -> None:
         """End the threads; the scan at the next start finds the files that were not read yet."""
@@ -128,16 +126,7 @@ class Inbox:
                 self._pending -= 1
         else:
             identity = glance.identity + DOUBTFUL * glance.racy
-            self._landed.put(Landed(key, identity, head.etag, head.size, scanned))
-
-
-def _emptied(waiting: queue.SimpleQueue[str]) -> list[str]:
-    items = []
-    while True:
-        try:
-            items.append(waiting.get_nowait())
-        except queue.Empty:
-            return items
+            self._landed.append(Landed(key, identity, head.etag, head.size, scanned))
 
 
 #: Carries messages to the next services, in the transaction that is open, at a time in Unix seconds. Returns the names
@@ -147,6 +136,7 @@ Carry = Callable[[Sequence[ServiceMessage], float], Sequence[str]]
 #: The kinds of events, and what else is in their detail.
 _PUT = ("Object Created", {"reason": "PutObject"})
 _GONE = ("Object Deleted", {"reason": "DeleteObject", "deletion-type": "Permanently Deleted"})
+_MARKED = ("Object Deleted", {"reason": "DeleteObject", "deletion-type": "Delete Marker Created"})
 
 #: Ends the identity of a file that was noticed so soon after it was written that another write could leave it as it is.
 DOUBTFUL = "?"
@@ -164,14 +154,6 @@ class Landed:
     etag: str
     size: int
     scanned: bool = False
-
-
-class ObjectVersion(NamedTuple):
-    """A version of an object began or ended: its id, the sequencer, and when, in Unix seconds."""
-
-    id: str
-    sequencer: str
-    at: float
 
 
 class BucketService:
@@ -218,7 +200,7 @@ class BucketService:
         current = identity()
         return current is None or row[0] == current or (trusting and row[0] == current + DOUBTFUL)
 
-    def notice(self, landed: Sequence[Landed], *, reason: str = "PutObject", carry: Carry | None = None) -> None:
+    def notice(self, landed: Sequence[Landed], *, carry: Carry | None = None) -> None:
         """Make each file a new version of its object and send its ``Object Created`` event, in one transaction.
 
         ``carry`` brings the events to the next services at once; without it they wait in the outbox.
@@ -236,13 +218,11 @@ class BucketService:
             version, sequencer = secrets.token_urlsafe(24), f"{last:018X}"
             objects.append(self._object(file, version, sequencer))
             details = {"key": file.key, "size": file.size, "etag": file.etag}
-            messages += self._events(
-                "Object Created", details, ObjectVersion(version, sequencer, now), {"reason": reason}
-            )
+            messages += self._events(_PUT, details, version, sequencer, now)
             hops.append(
                 hop_row(
                     file.key, version, at=now, room="bucket", name=self.name, what="created",
-                    detail={"etag": file.etag, "size": file.size, "sequencer": sequencer, "reason": reason},
+                    detail={"etag": file.etag, "size": file.size, "sequencer": sequencer, "reason": "PutObject"},
                 )
             )  # fmt: skip
         with self._journal.transaction():
@@ -267,9 +247,8 @@ class BucketService:
         messages = []
         for change in changes:
             last = _next(last, now)
-            kind, more = _GONE if change.is_gone else _PUT
-            version = ObjectVersion(secrets.token_urlsafe(24), f"{last:018X}", now)
-            (message,) = self._events(kind, {"key": change.key}, version, more)
+            kind, version = _GONE if change.is_gone else _PUT, secrets.token_urlsafe(24)
+            (message,) = self._events(kind, {"key": change.key}, version, f"{last:018X}", now)
             messages.append(message._replace(key=change.bronze_key, version=change.version))
         self._journal.change("set_counter", name="sequencer", value=last)
         carry(messages, now)
@@ -292,10 +271,8 @@ class BucketService:
                 row = self._journal.row("object", bucket=self.name, key=key)
                 if row and self._journal.change("forget_object", bucket=self.name, key=key):
                     last = _next(last, now)
-                    deletion = "Delete Marker Created" if self._settings.versioned else "Permanently Deleted"
-                    more = {"reason": "DeleteObject", "deletion-type": deletion}
-                    end = ObjectVersion(row[2], f"{last:018X}", now)
-                    messages = self._events("Object Deleted", {"key": key}, end, more)
+                    kind = _MARKED if self._settings.versioned else _GONE
+                    messages = self._events(kind, {"key": key}, row[2], f"{last:018X}", now)
                     hop = hop_row(key, row[2], at=now, room="bucket", name=self.name, what="deleted")
                     write(self._journal, messages=messages, hops=[hop])
             self._journal.change("set_counter", name="sequencer", value=last)
@@ -336,25 +313,21 @@ class BucketService:
         }
 
     def _events(
-        self,
-        kind: str,
-        details: Mapping[str, Any],
-        version: ObjectVersion,
-        more: Mapping[str, str],
+        self, kind: tuple[str, Mapping[str, str]], details: Mapping[str, Any], version: str, sequencer: str, at: float
     ) -> list[ServiceMessage]:
-        """The event of this kind for the bus, or none if the bucket sends none. ``details`` are the object's, ``more``
-        the event's."""
+        """The event of this kind for the bus, or none if the bucket sends none. ``details`` are the object's, ``at`` is
+        when its version began or ended, in Unix seconds."""
         if not self._settings.eventbridge:
             return []
-        (identifier,), (request,) = uuids(1), tokens(1, 8)
+        name, more = kind
         event = orjson.dumps(
             {
                 "version": "0",
-                "id": identifier,
-                "detail-type": kind,
+                "id": str(uuid4()),
+                "detail-type": name,
                 "source": "aws.s3",
                 "account": self._account,
-                "time": datetime.fromtimestamp(version.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "time": datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "region": self._region,
                 "resources": [self._arn],
                 "detail": {
@@ -362,17 +335,17 @@ class BucketService:
                     "bucket": {"name": self.name},
                     "object": {
                         **details,
-                        **({"version-id": version.id} if self._settings.versioned else {}),
-                        "sequencer": version.sequencer,
+                        **({"version-id": version} if self._settings.versioned else {}),
+                        "sequencer": sequencer,
                     },
-                    "request-id": request.upper(),
+                    "request-id": secrets.token_hex(8).upper(),
                     "requester": self._account,
                     "source-ip-address": "127.0.0.1",
                     **more,
                 },
             }
         )
-        return [ServiceMessage(self._arn, self._bus, "", details["key"], version.id, event, version.at, version.at)]
+        return [ServiceMessage(self._arn, self._bus, "", details["key"], version, event, at, at)]
 
 
 def _next(sequencer: int, now: float) -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import orjson
 
 from silversmith import faults
 from silversmith.local.journal import Journal
-from silversmith.local.services import Accepted, MessageRefused, ServiceMessage, hop_row, uuids, write
+from silversmith.local.services import Accepted, MessageRefused, ServiceMessage, hop_row, write
 from silversmith.local.stack import Rule, SubscriptionResource, Topic
 from silversmith.patterns import Dialect, Matcher
 
@@ -86,12 +87,12 @@ class TopicService:
     def accept(self, messages: Sequence[ServiceMessage], now: float) -> Accepted:
         """Publish each message to the subscriptions whose filter it passes. In the caller's transaction."""
         onward, hops, refused = [], [], []
-        for message, message_id in zip(messages, uuids(len(messages)), strict=True):
+        for message in messages:
             reason = self._refusal(message.source) or _too_large(message)
             if reason:
                 refused.append(MessageRefused(message, reason))
                 continue
-            subscriptions = self._matching(message)
+            subscriptions, identifier = self._matching(message), str(uuid4())
             detail = {"subscriptions": [subscription.name for subscription in subscriptions]}
             hops.append(
                 hop_row(
@@ -100,7 +101,7 @@ class TopicService:
                 )
             )  # fmt: skip
             for subscription in subscriptions:
-                body = None if subscription.raw else self._envelope(message, subscription, message_id, now)
+                body = None if subscription.raw else self._envelope(message, subscription, identifier, now)
                 onward.append(
                     message.forward(
                         source=self._topic.arn, target=subscription.queue_arn,

@@ -6,8 +6,10 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-d
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import uuid4
 
 from silversmith import faults
 from silversmith.local.journal import Journal
@@ -18,8 +20,6 @@ from silversmith.local.services import (
     ReceivedMessage,
     ServiceMessage,
     hop_row,
-    tokens,
-    uuids,
     write,
 )
 from silversmith.local.stack import QueueResource
@@ -78,8 +78,8 @@ class QueueService:
         first = (self._journal.rows("newest_message")[0][0] or 0) + 1
         visible, expires = now + self.settings.delay, now + self.settings.retention
         return [
-            (number, message_id, self._id, message.key, message.version, message.body, now, visible, expires)
-            for number, (message_id, message) in enumerate(zip(uuids(len(messages)), messages, strict=True), first)
+            (number, str(uuid4()), self._id, message.key, message.version, message.body, now, visible, expires)
+            for number, message in enumerate(messages, first)
         ]
 
     def receive(
@@ -95,7 +95,7 @@ class QueueService:
             expire(self._journal, self.settings.arn, now)
             messages: list[ReceivedMessage] = []
             size = 0
-            (token,) = tokens(1, 12)
+            token = secrets.token_hex(12)
             for row in self._journal.rows("receivable", queue=self._id, now=now, most=most):
                 number, body, sent, receives = row[0], row[4], row[5], row[6]
                 if self.settings.dead_letter_arn and receives >= self.settings.max_receive_count:
@@ -238,7 +238,7 @@ def redrive(journal: Journal, message_id: str, queue: QueueResource, *, now: flo
     return journal.rows(
         "redrive",
         message_id=message_id,
-        new_id=uuids(1)[0],
+        new_id=str(uuid4()),
         queue=queue.arn,
         now=now,
         visible=now + queue.delay,
