@@ -428,7 +428,7 @@ def refuse_foreign_silver(account: Account, owner: Owner, transforms: Sequence[T
     """
     try:
         silver, quarantine = existing_bucket(account, owner.silver), existing_bucket(account, owner.quarantine)
-        require_ours(owner, silver, quarantine, transforms)
+        require_ours(owner, silver, quarantine, [transform.name for transform in transforms])
     except (AccessDenied, DeployError, AwsFailed) as error:
         tell(f"whose silver it is cannot be seen, so the functions will look: {error}")
 

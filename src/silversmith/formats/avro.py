@@ -223,26 +223,27 @@ class _Mark:
         if header.codec != "snappy":
             self.row = _polars([header.bytes(), _long(1), _long(len(self.bytes)), self.bytes, header.sync])
 
-    def _encoded(self, kind: Any) -> bytes:  # noqa: PLR0911 -- one for each kind of type
+    def _encoded(self, kind: Any) -> bytes:
         if isinstance(kind, list):
             place = next(place for place, choice in enumerate(kind) if choice != "null")
             return _long(place) + self._encoded(kind[place])
-        details = kind if isinstance(kind, dict) else {}
-        name, is_plain = details.get("type", kind), "logicalType" not in details
-        if name == "record":
+        details = kind if isinstance(kind, dict) else {"type": kind}
+        if details["type"] == "record":
             return b"".join(self._encoded(field["type"]) for field in details["fields"])
-        if name == "array":
+        if details["type"] == "array":
             return _long(1) + self._encoded(details["items"]) + _long(0)
-        if name == "fixed":
-            return self._nonce[: details["size"]].ljust(details["size"], b"\1") if is_plain else b"\0" * details["size"]
-        if name in {"string", "bytes"}:
-            text = self._nonce.hex().encode() if is_plain else b"\1"
-            return _long(len(text)) + text
-        if name in {"int", "long"}:
-            return _long(int.from_bytes(self._nonce[:3], "little") if is_plain else 1)
-        if name in {"float", "double"}:
-            return struct.pack("<f" if name == "float" else "<d", int.from_bytes(self._nonce[:3], "little"))
-        return b"\1" if name == "boolean" else b""
+        is_plain = "logicalType" not in details
+        number = int.from_bytes(self._nonce[:3], "little") if is_plain else 1
+        data = self._nonce.hex().encode() if is_plain else b"\1"
+        size = details.get("size", 0)
+        return {
+            "int": _long(number),
+            "long": _long(number),
+            "float": struct.pack("<f", number),
+            "double": struct.pack("<d", number),
+            "boolean": b"\1",
+            "fixed": data[:size].ljust(size, b"\1") if is_plain else bytes(size),
+        }.get(details["type"], _long(len(data)) + data)
 
 
 def _column(name: str, kind: Any, frame: pl.DataFrame) -> pl.Expr:
@@ -308,17 +309,14 @@ def _unreadable(why: str) -> DataError:
 
 
 def _header(schema: object, codec: str, sync: bytes) -> _Header:
-    """A file's header, its schema spelled out.
-
-    Raises:
-        DataError: ``UnsupportedAvro`` where no table can hold what it describes, or Polars cannot decode it.
-    """
     if not isinstance(schema, dict) or schema.get("type") != "record":
         raise _unsupported("it is not of records")
-    names = checked_names([_name(field) for field in _fields(schema)])
     types = _Types({_full_name(schema, ""): None})
-    namespace = schema.get("namespace", "")
-    kinds = [types.spell(field.get("type"), namespace, 2) for field in _fields(schema)]
+    try:
+        names = checked_names(_texts([field["name"] for field in schema["fields"]]))
+        kinds = [types.spell(field["type"], schema.get("namespace", ""), 2) for field in schema["fields"]]
+    except (KeyError, TypeError) as error:
+        raise _unsupported(f"it is no schema of Avro: {shorten(str(error))}") from None
     if all(kind == "null" for kind in kinds):
         raise _unsupported("its records have no fields")
     return _Header(dict(zip(names, kinds, strict=True)), codec, sync)
@@ -410,17 +408,19 @@ class _Types:
     def _defined(self, kind: dict[str, Any], namespace: str, depth: int) -> Any:
         full = _full_name(kind, namespace)
         self.named[full] = None if kind["type"] == "record" else kind
-        if kind["type"] == "enum":
-            return {"type": "enum", "symbols": _symbols(kind)}
         if kind["type"] == "fixed":
             return _fixed(kind)
+        if kind["type"] == "enum":
+            if not _texts(kind["symbols"]):
+                raise _unsupported("an enum has no symbols")
+            return {"type": "enum", "symbols": kind["symbols"]}
         inner = full.rpartition(".")[0]
-        fields = [
-            {"name": _name(field), "type": self._nested(field.get("type"), inner, depth)} for field in _fields(kind)
-        ]
-        if not fields:
+        names = _texts([field["name"] for field in kind["fields"]])
+        kinds = [self._nested(field["type"], inner, depth) for field in kind["fields"]]
+        if not names:
             raise _unsupported("it has a record without fields")
         self.named[full] = kind
+        fields = [{"name": name, "type": spelled} for name, spelled in zip(names, kinds, strict=True)]
         return {"type": "record", "name": "r", "fields": fields}
 
     def _union(self, kinds: list[Any], namespace: str, depth: int) -> Any:
@@ -458,25 +458,10 @@ def _check_decimal(kind: Mapping[str, Any], size: int) -> None:
         raise _unsupported(f"decimals have {size} bytes; a column holds {_MOST_DECIMAL_BYTES}")
 
 
-def _symbols(kind: Mapping[str, Any]) -> list[str]:
-    symbols = kind.get("symbols")
-    if not isinstance(symbols, list) or not symbols or not all(isinstance(symbol, str) for symbol in symbols):
-        raise _unsupported("an enum has no symbols")
-    return symbols
-
-
-def _fields(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    fields = record.get("fields")
-    if not isinstance(fields, list) or not all(isinstance(field, dict) for field in fields):
-        raise _unsupported("a record has no list of fields")
-    return fields
-
-
-def _name(field: Mapping[str, Any]) -> str:
-    name = field.get("name")
-    if not isinstance(name, str):
-        raise _unsupported("a field has no name")
-    return name
+def _texts(values: Any) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r} are no names")
+    return values
 
 
 def _full_name(kind: Mapping[str, Any], namespace: str) -> str:
@@ -485,7 +470,6 @@ def _full_name(kind: Mapping[str, Any], namespace: str) -> str:
 
 
 def _unsupported(why: str) -> DataError:
-    """The error for what cannot become a table."""
     return DataError(
         "UnsupportedAvro",
         f"the file's schema cannot be a table: {why}",

@@ -536,4 +536,5 @@ def _require_ours(lake: LakeFolder, pipeline: Pipeline) -> None:
         NotOurs: another pipeline has the silver of a transform in this lake.
     """
     stores = lake.stores(pipeline)
-    require_ours(lake.owner(pipeline), stores.silver, stores.quarantine, pipeline.transforms)
+    names = [transform.name for transform in pipeline.transforms]
+    require_ours(lake.owner(pipeline), stores.silver, stores.quarantine, names)

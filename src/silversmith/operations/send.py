@@ -287,7 +287,7 @@ def redrive(
                 and not failure.lost
                 and not (isinstance(origin, DeadMessage) and origin.tables)
             }
-            unchecked = [pipeline.find(name) for name in sorted(names - ours)]
+            unchecked = [pipeline.find(name).name for name in sorted(names - ours)]
             require_ours(target.owner, target.lake.silver, None, unchecked)
             ours |= names
             sent = _send(pipeline, target, [origin for failure, origin in some if not failure.lost])
@@ -453,7 +453,7 @@ def replay(
     """
     made_after = iso(force) or ""
     for each, start in from_place(transforms_of(pipeline, transform), after):
-        require_ours(target.owner, target.lake.silver, None, [each])
+        require_ours(target.owner, target.lake.silver, None, [each.name])
         chosen = matching(target.lake.bronze, each, objects, start)
         if changed:
             chosen = _outdated(chosen, target, each)

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Protocol
 
 from silversmith.errors import NotOurs
 from silversmith.lineage import Lineage
@@ -23,13 +22,6 @@ _DOCUMENTS = (".error.json", ".failed.json")
 
 #: How many objects are looked at for the owner of a folder.
 _LOOKED_AT = 3
-
-
-class Named(Protocol):
-    """A transform, as far as it matters here."""
-
-    @property
-    def name(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -143,16 +135,17 @@ def others(silver: Store | None, quarantine: Store | None, transform: str, owner
     return {name: place for name, place in places.items() if name not in {"", owner.name, *document.former}}
 
 
-def require_ours(owner: Owner, silver: Store | None, quarantine: Store | None, transforms: Iterable[Named]) -> None:
-    """Require the owner of these transforms' silver and quarantine. A bucket is None if it does not exist.
+def require_ours(owner: Owner, silver: Store | None, quarantine: Store | None, transforms: Iterable[str]) -> None:
+    """Require the owner of the silver and quarantine of the transforms of these names. A bucket is None if it does not
+    exist.
 
     Raises:
         NotOurs: another pipeline has the silver or the quarantine of one of these transforms.
         AccessDenied, OSError: that cannot be seen.
     """
     for transform in transforms:
-        for owner_name, (bucket, key) in others(silver, quarantine, transform.name, owner).items():
-            raise owner.refusal(transform.name, owner_name, bucket, key)
+        for owner_name, (bucket, key) in others(silver, quarantine, transform, owner).items():
+            raise owner.refusal(transform, owner_name, bucket, key)
 
 
 def take_over(silver: Store, quarantine: Store | None, transform: str, owner: Owner) -> tuple[str, ...]:

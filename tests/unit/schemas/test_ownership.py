@@ -171,7 +171,7 @@ def test_taken_over(shop: Shop, content: bytes) -> None:
     assert take_over(shop.silver, shop.quarantine, "orders", OTHER) == ("shop",)
     assert (recorded(shop).owner, recorded(shop).former) == ("other", ("shop",))
     assert take_over(shop.silver, shop.quarantine, "orders", OTHER) == ()
-    require_ours(OTHER, shop.silver, shop.quarantine, [ORDERS])
+    require_ours(OTHER, shop.silver, shop.quarantine, [ORDERS.name])
     shop.now += timedelta(seconds=1)
     expected = Verdict.QUARANTINED if content == BROKEN else Verdict.DUPLICATE
     assert shop.process(schemas=of(shop, OTHER)).verdict is expected, "what it has made is as good as ours"

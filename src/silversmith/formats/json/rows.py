@@ -38,11 +38,11 @@ from silversmith.formats.json.values import (
     SCALARS,
     WORDS,
     Kind,
+    as_json,
     column,
     integers,
     join,
     kind_of,
-    render,
     repeated_key,
     type_of,
 )
@@ -103,7 +103,7 @@ def block_of(values: Sequence[Any], first: int, *, doubtful: bool) -> Block:
             numbers.append(number)
         else:
             reason = f'the key "{shorten(key)}" stands twice in one object'
-            malformed.append((number, shorten(render(value), LONGEST_MALFORMED), reason))
+            malformed.append((number, shorten(as_json(value), LONGEST_MALFORMED), reason))
     return Block(records, numbers, malformed)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -21,6 +21,7 @@ from silversmith.formats.archives.content import Content
 from silversmith.formats.json.rows import Block, Blocks
 from silversmith.formats.json.values import LARGEST, Kind, as_text, too_large
 from silversmith.formats.table import ROW, shorten
+from silversmith.formats.text import texts_problem
 
 #: Bytes of a document that are looked at at once.
 PIECE = 4 * 1024 * 1024
@@ -178,18 +179,15 @@ class Selection:
 
     def of(self, blocks: Blocks) -> Blocks:
         """The blocks, with the selected parts of their records."""
-        return self._selected(blocks) if self else blocks
+        return partial(self._selected, blocks) if self else blocks
 
-    def _selected(self, blocks: Blocks) -> Blocks:
-        def selected(_: Mapping[str, Kind]) -> Iterator[Block]:
-            first = 1
-            for block in blocks({}):  # columns are parsed at once only where kinds are known
-                assert isinstance(block, Block)
-                part = block if self.each is None else _exploded_block(block, steps_of(self.each), first)
-                first += len(part.records) + len(part.malformed)
-                yield Block(list(map(self._row, part.records)), part.numbers, part.malformed)
-
-        return selected
+    def _selected(self, blocks: Blocks, _: Mapping[str, Kind]) -> Iterator[Block]:
+        first = 1
+        for block in blocks({}):  # columns are parsed at once only where kinds are known
+            assert isinstance(block, Block)
+            part = block if self.each is None else _exploded_block(block, steps_of(self.each), first)
+            first += len(part.records) + len(part.malformed)
+            yield Block(list(map(self._row, part.records)), part.numbers, part.malformed)
 
     def _row(self, record: dict[str, Any]) -> dict[str, Any]:
         if not self.columns:
@@ -283,9 +281,7 @@ def problem_of(columns: Any, each: Any, extra: Any, null_values: Any) -> str:
         return f"each={each!r}): must be where a record has its list, as '/logEvents'"
     if extra is not None and (not _is_name(extra) or columns is None or extra in columns):
         return f"extra={extra!r}): must be the name of another column, beside columns=…"
-    if isinstance(null_values, str) or not all(isinstance(value, str) for value in null_values):
-        return f"null_values={null_values!r}): give a list of texts, as null_values=['-']"
-    return ""
+    return texts_problem("null_values", null_values)
 
 
 def _is_name(name: object) -> bool:

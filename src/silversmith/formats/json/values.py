@@ -41,8 +41,12 @@ class Repeated(dict[str, Any]):
 
     def __init__(self, pairs: Sequence[tuple[str, Any]], key: str) -> None:
         super().__init__(pairs)
-        self.pairs = list(pairs)
+        self._pairs = pairs
         self.key = key
+
+    def items(self) -> Sequence[tuple[str, Any]]:  # type: ignore[override]
+        """All pairs, so that JSON of it has both."""
+        return self._pairs
 
 
 def parse_strictly(data: bytes, *, line: int = 1, column: int = 0, added: int = 0) -> Any:
@@ -157,25 +161,16 @@ def repeated_key(value: Any) -> str | None:
     return None
 
 
-def render(value: Any) -> str:
+def as_json(value: Any) -> str:
     """A value as JSON again, with repeated keys where they were.
 
     Raises:
         DataError: ``TooDeep``.
     """
     try:
-        return _rendered(value)
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     except RecursionError:
         raise too_deep() from None
-
-
-def _rendered(value: Any) -> str:
-    if isinstance(value, dict):
-        pairs = value.pairs if isinstance(value, Repeated) else value.items()
-        return "{" + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{_rendered(inner)}" for key, inner in pairs) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_rendered, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
 
 
 # The kinds of values.
@@ -353,8 +348,4 @@ def as_text(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
     except TypeError:  # an integer beyond 64 bits, or nested very deep
-        pass
-    try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    except RecursionError:
-        raise too_deep() from None
+        return as_json(value)
