@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 
 from silversmith import Contract, Pipeline
 from silversmith.errors import DataError, TransformError
-from silversmith.formats import read_lineage
+from silversmith.formats.writer import read_lineage
 from silversmith.function.convert import Converted, convert, encode_silver
 from silversmith.lineage import Lineage
 from silversmith.stores import Head, Source

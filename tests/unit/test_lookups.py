@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith import Context, Csv, DefinitionError, Pipeline
-from silversmith.formats import read_lineage
+from silversmith.formats.writer import read_lineage
 from silversmith.lineage import Decision, error_key, silver_key
 from silversmith.pipeline.lookups import Lookups, lookups_digest
 from silversmith.reconcile.compare import look

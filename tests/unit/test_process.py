@@ -20,7 +20,7 @@ from silversmith.errors import (
     TransformError,
 )
 from silversmith.events import ObjectEvent
-from silversmith.formats import parquet_bytes
+from silversmith.formats.writer import parquet_bytes
 from silversmith.function.outcome import Verdict
 from silversmith.function.process import TRIES, Contended
 from silversmith.lineage import Lineage, failed_key, rejected_key, silver_key

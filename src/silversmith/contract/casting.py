@@ -3,10 +3,6 @@
 A cast returns null if a cell has no such value. Between typed columns a value must survive the way there and back, so
 3.0 is an integer and 3.5 is not. Only floats may round, as floats do. :func:`cast` is an expression; :func:`quickly`
 casts a column in memory directly, and leaves to :func:`cast` all that it cannot.
-
-Many days at once are read by arithmetic on bytes, in a third of the time of Polars' parser alone. A day has ten bytes.
-So a column of days is a table of bytes, ten wide: one comparison shows that each is a digit or a dash in its place, and
-the weighted sum of the digits is the day's position in a calendar.
 """
 
 from __future__ import annotations
@@ -15,8 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 from polars.datatypes import DataTypeClass
@@ -32,21 +27,9 @@ _FRACTIONS = {"ms": 3, "us": 6, "ns": 9}
 _CLOCK = CLOCK.replace("%s}", "%s}0*")
 _OFFSET = r"(?:Z|[+-][0-9]{2}:?[0-9]{2})"
 
-#: The years in the calendar. Polars' parser reads other days.
-FIRST, LAST = 1900, 2099
-
-_SHAPE = b"0000-00-00"
-_WIDTH = len(_SHAPE)
-
-#: The greatest digit in each position: no month and no day has a greater one.
-_MOST = bytes((9, 9, 9, 9, 0, 1, 9, 0, 3, 9))
-
-#: A calendar has room for 20 months of 40 days in each year: no two texts of that shape have the same position.
-_YEAR, _MONTH = 20 * 40, 40
-_WEIGHTS = (1000 * _YEAR, 100 * _YEAR, 10 * _YEAR, _YEAR, 0, 10 * _MONTH, _MONTH, 0, 10, 1)
-
-#: How many cells are read at once. The tables that they are compared with take 60 bytes for each.
-AT_ONCE = 65_536
+#: The bytes of a day as text, and the first day that there is, as Polars counts days.
+_WIDTH = len("0000-00-00")
+_FIRST = (date(1, 1, 1) - date(1970, 1, 1)).days
 
 #: Up to this many cells a list is faster than an expression.
 _FEW = 2000
@@ -234,59 +217,17 @@ def _text_quickly(cells: pl.Series, target: pl.DataType) -> pl.Series | None:
 
 
 def days(cells: pl.Series) -> pl.Series | None:
-    """Text as days; None if a cell is no day, or one of another century. Null stays null."""
-    parts = [_some_days(cells.slice(start, AT_ONCE)) for start in range(0, len(cells), AT_ONCE)]
-    read = [part for part in parts if part is not None]
-    return pl.concat(read) if read and len(read) == len(parts) else None
+    """Text as days; None if a cell is no day. Null stays null.
 
-
-def _some_days(cells: pl.Series) -> pl.Series | None:
-    if cells.null_count():
-        result = _some_days(cells.fill_null(f"{FIRST}-01-01"))
-        return None if result is None else result.zip_with(cells.is_not_null(), pl.Series([None], dtype=pl.Date))
-    # null for cells of another length
-    table = cells.cast(pl.Binary).bin.reinterpret(dtype=pl.Array(pl.UInt8, _WIDTH))
-    if table.null_count():
+    Polars' parser takes blanks and signs for parts of numbers: so all bytes must be digits, dashes or what is between
+    these in ASCII, and the first day the first of all years.
+    """
+    table = cells.cast(pl.Binary).bin.reinterpret(dtype=pl.Array(pl.UInt8, _WIDTH))  # null for another length
+    if table.null_count() > cells.null_count() or not table.reshape((-1,)).is_between(ord("-"), ord("9")).all():
         return None
-    tables = _tables()
-    size = len(cells) * _WIDTH
-    digits = table.reshape((-1,)) ^ tables.zeros.head(size)
-    if not (digits <= tables.most.head(size)).all():
-        return None
-    weighted = digits.cast(pl.UInt32) * tables.weights.head(size)
-    positions = weighted.reshape((len(cells), _WIDTH)).arr.sum()
-    low, high = positions.min(), positions.max()
-    if not isinstance(low, int) or not isinstance(high, int) or low < FIRST * _YEAR or high >= (LAST + 1) * _YEAR:
-        return None
-    result = tables.calendar[positions - FIRST * _YEAR]
-    return None if result.null_count() else result.alias(cells.name)
-
-
-class _Tables(NamedTuple):
-    """The digits and weights for as many cells as are read at once, and the days by their positions."""
-
-    zeros: pl.Series
-    most: pl.Series
-    weights: pl.Series
-    calendar: pl.Series
-
-
-@cache
-def _tables() -> _Tables:
-    rows = [pl.Series([row * AT_ONCE]).cast(pl.List(pl.UInt8)).item() for row in (_SHAPE, _MOST)]
-    row = b"".join(weight.to_bytes(4, "little") for weight in _WEIGHTS)
-    weights = (
-        pl.Series([row]).new_from_index(0, AT_ONCE).bin.reinterpret(dtype=pl.Array(pl.UInt32, _WIDTH)).reshape((-1,))
-    )
-    return _Tables(rows[0], rows[1], weights, _calendar())
-
-
-def _calendar() -> pl.Series:
-    """The days by their positions."""
-    days = pl.date_range(date(FIRST, 1, 1), date(LAST, 12, 31), eager=True)
-    years, months = days.dt.year() - FIRST, days.dt.month().cast(pl.Int32)
-    numbers = pl.repeat(None, (LAST + 1 - FIRST) * _YEAR, dtype=pl.Int32, eager=True)
-    return numbers.scatter(years * _YEAR + months * _MONTH + days.dt.day(), days.to_physical()).cast(pl.Date)
+    result = cells.str.to_date("%Y-%m-%d", strict=False, cache=False)
+    is_whole = result.null_count() == cells.null_count() and (result.to_physical() >= _FIRST).all()
+    return result if is_whole else None
 
 
 # The notation of the days and times of a column: formats such as ``%d.%m.%Y``, read exactly. Polars' own parser takes

@@ -38,15 +38,6 @@ from silversmith.formats.lines import FixedWidth, Lines
 from silversmith.formats.parquet import Parquet
 from silversmith.formats.regex import Fields, Regex
 from silversmith.formats.table import MALFORMED, ROW, Table, with_clean_names, with_fields
-from silversmith.formats.writer import (
-    all_parquet_bytes,
-    count_rows,
-    fill_lineage,
-    parquet_bytes,
-    parquet_sink,
-    read_lineage,
-    write_parquet,
-)
 from silversmith.formats.xml import Xml
 from silversmith.keypatterns import InvalidPattern, KeyPattern
 from silversmith.stores import Source
@@ -296,14 +287,7 @@ __all__ = [
     "Table",
     "Unpacked",
     "Xml",
-    "all_parquet_bytes",
-    "count_rows",
-    "fill_lineage",
-    "parquet_bytes",
-    "parquet_sink",
     "read",
-    "read_lineage",
     "reading_errors",
     "unpacked",
-    "write_parquet",
 ]

@@ -18,6 +18,7 @@ from silversmith.contract import Contract
 from silversmith.contract.rejected import ROW_NUMBER, broken, with_origins
 from silversmith.contract.streaming import OnePass, one_pass
 from silversmith.errors import DataError, SilversmithError, TransformError
+from silversmith.formats import writer
 from silversmith.formats.archives.content import Scratch
 from silversmith.formats.csv import described
 from silversmith.formats.table import ROW, Table
@@ -185,7 +186,7 @@ class _Conversion:
         parquet, counts = None, dict[str, int]()
         if rejected is not None:
             counts = broken(contract.rules, rejected.lazy())
-            parquet = formats.parquet_bytes(with_origins(rejected.lazy(), table).collect(), lineage.to_json())
+            parquet = writer.parquet_bytes(with_origins(rejected.lazy(), table).collect(), lineage.to_json())
         self.stages.end("write")
         return Converted(silver, parquet, lineage, table.dialect, document=document, broken=counts)
 
@@ -247,13 +248,13 @@ class _Conversion:
             silver = self._fitted_by_types(self._transformed(reading.good()))
             if self.rejects:
                 raise _NumbersNeeded
-            formats.write_parquet(silver, silver_path, lineage)
+            writer.write_parquet(silver, silver_path, lineage)
             reading.finish()
         finally:
             reading.close()
         rejected = reading.rejected_rows()
         if rejected is not None:
-            formats.write_parquet(rejected, rejected_path, lineage)
+            writer.write_parquet(rejected, rejected_path, lineage)
         newest = reading.newest_values()
         return _Files(table, silver_path, rejected_path, reading.records, reading.rejected, newest, (), reading.dropped)
 
@@ -275,8 +276,8 @@ class _Conversion:
             good = numbered.drop(ROW)
         silver = self._fitted_by_types(self._transformed(good))
         plans = [
-            formats.parquet_sink(silver, silver_path, lineage, table.row_bytes),
-            formats.parquet_sink(checked.rejected, rejected_path, lineage, table.row_bytes),
+            writer.parquet_sink(silver, silver_path, lineage, table.row_bytes),
+            writer.parquet_sink(checked.rejected, rejected_path, lineage, table.row_bytes),
         ]
         more = {"newest": checked.newest, "dropped": dropped}
         more["own"] = self._numbers_of_own(numbered) if self.rejects else None
@@ -289,14 +290,14 @@ class _Conversion:
             raise _users_error(self.transform, error) from error
         self.stages.end("one pass")
         results = dict(zip(extra, collected[2:], strict=True))
-        rejected = formats.count_rows(rejected_path)
+        rejected = writer.count_rows(rejected_path)
         newest = results["newest"].row(0, named=True) if "newest" in results else None
         if "own" in results and results["own"].height:
             own = results["own"]
             taken = _own_rejected(self.contract, table, own)
             both = [pl.scan_parquet(rejected_path.absolute(), glob=False, hive_partitioning=False), taken]
             rejected_path = self.scratch.file(".all.rejected.parquet")
-            formats.write_parquet(pl.concat(both, how="diagonal"), rejected_path, lineage)
+            writer.write_parquet(pl.concat(both, how="diagonal"), rejected_path, lineage)
             rejected += own.height
         rows_dropped = malformed_dropped + (int(results["dropped"].item() or 0) if "dropped" in results else 0)
         guessed = self._guessed(table, checked.good.collect_schema().names())
@@ -314,13 +315,13 @@ class _Conversion:
             rejected=rejected_rows,
         )
         silver, version, document = self._fitted(files.silver, files.guessed)
-        written = formats.count_rows(silver)
+        written = writer.count_rows(silver)
         lineage = self._finished(files.records, written, files.rows_rejected, version, files.rows_dropped)
         counts = broken(self.contract.rules, rejected_rows) if files.rows_rejected else {}
         rejected = self._located(files) if files.rows_rejected else None
         for file in (silver, rejected):
             if file is not None:
-                formats.fill_lineage(file, lineage.to_json())
+                writer.fill_lineage(file, lineage.to_json())
         self.stages.end("write")
         return Converted(silver, rejected, lineage, files.table.dialect, (self.scratch,), document, counts)
 
@@ -332,7 +333,7 @@ class _Conversion:
         fitted = schemas.fit(rows, dict(rows.collect_schema()), self.recorded, guessed)
         if fitted.rows is not None:
             rewritten = self.scratch.file(".parquet")
-            formats.write_parquet(fitted.rows, rewritten, self._early_lineage())
+            writer.write_parquet(fitted.rows, rewritten, self._early_lineage())
             path.unlink()
             path = rewritten
         return path, *self._changed(fitted.schema)
@@ -343,7 +344,7 @@ class _Conversion:
             return files.rejected
         rows = pl.scan_parquet(files.rejected.absolute(), glob=False, hive_partitioning=False)
         located = self.scratch.file(".located.parquet")
-        formats.write_parquet(with_origins(rows, files.table), located, self._early_lineage())
+        writer.write_parquet(with_origins(rows, files.table), located, self._early_lineage())
         files.rejected.unlink()
         return located
 
@@ -524,7 +525,7 @@ def encode_silver(several: Sequence[Rows]) -> list[bytes | TransformError]:
         return []
     frames = [(frame, lineage.to_json()) for _, frame, lineage in several]
     try:
-        return list(formats.all_parquet_bytes(frames))
+        return list(writer.all_parquet_bytes(frames))
     except _POLARS_ERRORS as error:
         if len(several) == 1:
             return [_users_error(several[0][0], error)]  # a type of theirs that Parquet has not

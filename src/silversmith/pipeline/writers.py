@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import polars as pl
 
 from silversmith.errors import TransformError, count
-from silversmith.formats import count_rows, read_lineage
+from silversmith.formats.writer import count_rows, read_lineage
 from silversmith.lineage import PARQUET_ENTRY, Lineage
 from silversmith.usercode.loading import load_plugin, plugin_problem, user_traceback
 

@@ -16,9 +16,10 @@ import pytest
 from pyarrow import parquet as pq
 
 from silversmith.errors import DataError, DefinitionError
-from silversmith.formats import ROW, Parquet, Table, parquet_sink, read, reading_errors
+from silversmith.formats import ROW, Parquet, Table, read, reading_errors
 from silversmith.formats.archives.content import Content
 from silversmith.formats.parquet import BESIDE, check_memory, read_footer
+from silversmith.formats.writer import parquet_sink
 from silversmith.stores import Source
 
 Opener = Callable[..., Source]

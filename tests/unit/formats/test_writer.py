@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.exceptions import ComputeError
 
-from silversmith.formats import (
+from silversmith.formats.writer import (
     all_parquet_bytes,
     count_rows,
     fill_lineage,

@@ -46,7 +46,7 @@ from silversmith.formats.json.values import (
     repeated_key,
     type_of,
 )
-from silversmith.formats.spill import Spill
+from silversmith.formats.spill import MOST_CELLS, Spill
 from silversmith.formats.table import (
     EXACT,
     LONGEST_MALFORMED,
@@ -226,9 +226,6 @@ def _no_collection() -> Iterator[None]:
 
 
 # Lines of objects as columns, by Polars.
-
-#: How many cells the lines may make. Text of a few megabytes has far fewer values: the rest would be nulls.
-MOST_CELLS = 20_000_000
 
 #: Shorter text is read sooner without Polars.
 LEAST_BYTES = 16 * 1024
