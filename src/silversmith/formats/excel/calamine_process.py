@@ -6,7 +6,8 @@ is an answer about that one file.
 
 Requests and replies: one line of JSON on standard input, one pickle with its length before it on standard output. The
 first request opens the workbook and is answered with its worksheets; each further one names a sheet and the chunk of
-its rows that is wanted next, and is answered with rows. A reply that is a text is an error, one of :data:`ERRORS`.
+its rows that is wanted next, and is answered with rows. A reply that is a text is an error: ``encrypted``, ``memory``,
+``unreadable`` or ``broken``, then ``:`` and the reason in words.
 """
 
 from __future__ import annotations
@@ -21,9 +22,6 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
 from typing import Any, BinaryIO
 
-#: Errors that a reply may be, each followed by ``:`` and the reason in words.
-ERRORS = ("encrypted", "memory", "unreadable", "broken")
-
 #: A chunk of rows ends after so many cells.
 CHUNK_CELLS = 50_000
 
@@ -36,10 +34,9 @@ _ERROR_CODES = {
     0x2B: "#GETTING_DATA",
 }  # fmt: skip
 
-#: The texts of the error cells of each sheet, by its number: by row, then by column, all from 0. calamine's Python
+#: The error cells of each sheet, by its number: row, from 1, column, from 0, and text, in order. calamine's Python
 #: binding gives such cells as empty.
-ErrorCells = dict[int, dict[int, dict[int, str]]]
-
+ErrorCells = dict[int, list[tuple[int, int, str]]]
 
 #: calamine leaves out what stands beyond this column of an .ods, LibreOffice's last one.
 ODS_COLUMNS = 16_384
@@ -74,11 +71,7 @@ class _Rows:
         return next(self._iterator, {})
 
     def _chunks(self, index: int) -> Iterator[dict[str, Any]]:
-        errors = [
-            (row + 1, column, text)
-            for row, cells in sorted(self._errors.get(index, {}).items())
-            for column, text in cells.items()
-        ]
+        errors = self._errors.get(index, [])
         sheet = self._workbook.get_sheet_by_index(index)
         is_ods = self._kind == "ods"
         _, left = sheet.start or (0, 0)
@@ -160,11 +153,10 @@ def _xls_errors(path: str) -> ErrorCells:
     if not _PERHAPS_ERRORS.search(stream):
         return {}
     sheets = [struct.unpack_from("<I", data)[0] for kind, data in _biff(stream, 0) if kind == 0x85]
-    return {index: _xls_sheet_errors(stream, at) for index, at in enumerate(sheets)}
+    return {index: sorted(_xls_sheet_errors(stream, at)) for index, at in enumerate(sheets)}
 
 
-def _xls_sheet_errors(stream: bytes, at: int) -> dict[int, dict[int, str]]:
-    errors: dict[int, dict[int, str]] = {}
+def _xls_sheet_errors(stream: bytes, at: int) -> Iterator[tuple[int, int, str]]:
     for kind, data in _biff(stream, at):
         if kind == 0x0205 and data[7] == 1:
             code = data[6]
@@ -173,8 +165,7 @@ def _xls_sheet_errors(stream: bytes, at: int) -> dict[int, dict[int, str]]:
         else:
             continue
         row, column = struct.unpack_from("<HH", data)
-        errors.setdefault(row, {})[column] = _ERROR_CODES.get(code, "#ERROR!")
-    return errors
+        yield row + 1, column, _ERROR_CODES.get(code, "#ERROR!")
 
 
 #: Such a record, or something that looks like it. Most workbooks have none, and are not walked.
@@ -209,18 +200,16 @@ def _xlsb_errors(path: str) -> ErrorCells:
                 length = struct.unpack_from("<I", data, 8)[0]
                 target = targets[data[12 : 12 + 2 * length].decode("utf-16-le")]
                 sheets.append(posixpath.normpath(posixpath.join("/xl", target)).lstrip("/"))
-        return {index: _xlsb_sheet_errors(archive.read(part)) for index, part in enumerate(sheets)}
+        return {index: sorted(_xlsb_sheet_errors(archive.read(part))) for index, part in enumerate(sheets)}
 
 
-def _xlsb_sheet_errors(stream: bytes) -> dict[int, dict[int, str]]:
-    errors: dict[int, dict[int, str]] = {}
+def _xlsb_sheet_errors(stream: bytes) -> Iterator[tuple[int, int, str]]:
     row = 0
     for kind, data in _biff12(stream):
         if kind == 0:  # BrtRowHdr
             row = struct.unpack_from("<I", data)[0]
         elif kind in {3, 11}:
-            errors.setdefault(row, {})[struct.unpack_from("<I", data)[0]] = _ERROR_CODES.get(data[8], "#ERROR!")
-    return errors
+            yield row + 1, struct.unpack_from("<I", data)[0], _ERROR_CODES.get(data[8], "#ERROR!")
 
 
 def _biff12(stream: bytes) -> Iterator[tuple[int, bytes]]:
@@ -248,21 +237,16 @@ def _varint(stream: bytes, at: int, *, keep: bool) -> tuple[int, int]:
 ERROR_CELLS: dict[str, Callable[[str], ErrorCells]] = {"xls": _xls_errors, "xlsb": _xlsb_errors}
 
 
-def _answer(request: dict[str, Any], workbooks: list[_Rows]) -> Any:
-    if "path" in request:
-        sys.path[:] = request["modules"]
-        for limit, most in (
-            (resource.RLIMIT_AS, request["memory"]),
-            (resource.RLIMIT_CPU, MOST_SECONDS),
-            (resource.RLIMIT_CORE, 0),
-        ):
-            _, hard = resource.getrlimit(limit)
-            resource.setrlimit(limit, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-        if request["kind"] == "xls" and _is_encrypted_package(request["path"]):
-            return "encrypted:"
-        workbooks[:] = [_Rows(request["path"], request["kind"])]
-        return workbooks[0].sheets
-    return workbooks[0].chunk(request["sheet"], request["chunk"])
+def _open(path: str, kind: str, memory: int) -> _Rows | None:
+    """The worksheets, read under limits; None if the workbook is encrypted."""
+    for limit, most in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, MOST_SECONDS),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(limit)
+        resource.setrlimit(limit, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    return None if kind == "xls" and _is_encrypted_package(path) else _Rows(path, kind)
 
 
 def _is_encrypted_package(path: str) -> bool:
@@ -290,10 +274,17 @@ def failure(error: BaseException) -> str:
 
 def main(requests: BinaryIO, replies: BinaryIO) -> None:
     """Answer requests until there are no more."""
-    workbooks: list[_Rows] = []
+    workbook: _Rows | None = None
     while line := requests.readline():
         try:
-            reply = pickle.dumps(_answer(json.loads(line), workbooks), pickle.HIGHEST_PROTOCOL)
+            request = json.loads(line)
+            if "path" in request:
+                sys.path[:] = request["modules"]
+                workbook = _open(request["path"], request["kind"], request["memory"])
+                answer: Any = workbook.sheets if workbook else "encrypted:"
+            else:
+                answer = workbook and workbook.chunk(request["sheet"], request["chunk"])
+            reply = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
         except BaseException as error:  # noqa: BLE001 -- a panic of Rust is a BaseException
             reply = pickle.dumps(failure(error))
         replies.write(struct.pack("<Q", len(reply)))

@@ -184,7 +184,21 @@ class _Writer:
             self._left_out += 1
             return
         self.path.append(tag)
-        self.begin(tag, attributes)
+        if self._paragraph:
+            self.output.append(_text_of(tag, attributes))
+        elif tag == "text:p" and self.path[-2] in _CELLS:
+            self._paragraph, self._is_first = len(self.path), True
+            self.output.append("<text:p>")
+        elif not tag.startswith("text:"):
+            written = {_prefixed(key): value for key, value in attributes.items()}
+            written.pop("", None)
+            if tag in _CELLS and attributes.get(_ERROR) == "error":
+                written = {key: value for key, value in written.items() if not key.startswith("office:")}
+                written["office:value-type"] = "string"
+            if written.get("office:value-type") == "time" and "office:time-value" in written:
+                written["office:time-value"] = _in_hours(written["office:time-value"])
+            attributes_text = "".join(f" {key}={quoteattr(value)}" for key, value in written.items())
+            self.output.append(f"<{tag}{_DECLARED if len(self.path) == 1 else ''}{attributes_text}>")
 
     def end(self, _: str) -> None:
         if self._left_out:
@@ -209,23 +223,6 @@ class _Writer:
             tag in _LEFT_OUT or tag.startswith("text:ruby-text") or (tag == "table:table" and tag in self.path)
         )
         return "" if is_left_out else tag
-
-    def begin(self, tag: str, attributes: dict[str, str]) -> None:
-        if self._paragraph:
-            self.output.append(_text_of(tag, attributes))
-        elif tag == "text:p" and self.path[-2] in _CELLS:
-            self._paragraph, self._is_first = len(self.path), True
-            self.output.append("<text:p>")
-        elif not tag.startswith("text:"):
-            written = {_prefixed(key): value for key, value in attributes.items()}
-            written.pop("", None)
-            if tag in _CELLS and attributes.get(_ERROR) == "error":
-                written = {key: value for key, value in written.items() if not key.startswith("office:")}
-                written["office:value-type"] = "string"
-            if written.get("office:value-type") == "time" and "office:time-value" in written:
-                written["office:time-value"] = _in_hours(written["office:time-value"])
-            attributes_text = "".join(f" {key}={quoteattr(value)}" for key, value in written.items())
-            self.output.append(f"<{tag}{_DECLARED if len(self.path) == 1 else ''}{attributes_text}>")
 
 
 def _prefixed(name: str) -> str:
