@@ -13,7 +13,8 @@ from polars.io.plugins import register_io_source
 
 from silversmith.contract.contract import Contract, Layout, drops
 from silversmith.formats.archives.content import Scratch
-from silversmith.formats.csv import CsvStream, Part, Parts, select
+from silversmith.formats.csv import select
+from silversmith.formats.csv.blocks import CsvStream, Part, Parts
 from silversmith.formats.spill import IN_MEMORY, Spill
 
 

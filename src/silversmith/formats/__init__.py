@@ -28,7 +28,9 @@ from silversmith.formats.archives.content import Content, Scratch
 from silversmith.formats.archives.members import unpack_all
 from silversmith.formats.arrow import Arrow
 from silversmith.formats.avro import Avro
-from silversmith.formats.csv import Csv, CsvStream, stream_of
+from silversmith.formats.csv import stream_of
+from silversmith.formats.csv.blocks import CsvStream
+from silversmith.formats.csv.dialect import Csv
 from silversmith.formats.custom import CustomReader
 from silversmith.formats.detect import detect, mismatch
 from silversmith.formats.encoding import with_mark

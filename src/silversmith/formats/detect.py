@@ -7,7 +7,7 @@ import re
 import orjson
 
 from silversmith.errors import DataError, Place
-from silversmith.formats.csv import looks_separated
+from silversmith.formats.csv.dialect import looks_separated
 from silversmith.formats.encoding import MARKED, encoding_of_mark
 from silversmith.formats.table import shorten
 from silversmith.formats.text import BOM

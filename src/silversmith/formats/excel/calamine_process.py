@@ -128,7 +128,7 @@ _NUMBERS: dict[type, Callable[[Any], float]] = {
 }
 _ODS_NUMBERS = {**_NUMBERS, timedelta: lambda length: length / timedelta(milliseconds=1)}
 
-#: Stands before a text that looks like a length of time, as ``opendocument.py`` writes it.
+#: Stands before a text that looks like a length of time, as ``calamine.py`` writes it.
 TEXT = "\ue000"
 
 _DURATION = re.compile(r"(-?)PT(\d{1,6})H(\d{1,2})M(\d{1,2}(?:[.,]\d+)?)S")
@@ -233,7 +233,7 @@ def _varint(stream: bytes, at: int, *, keep: bool) -> tuple[int, int]:
     return number, at + (2 if keep else 4)
 
 
-#: How to find the error cells of a format; those of .ods are texts already, see ``opendocument.py``.
+#: How to find the error cells of a format; those of .ods are texts already, see ``calamine.py``.
 ERROR_CELLS: dict[str, Callable[[str], ErrorCells]] = {"xls": _xls_errors, "xlsb": _xlsb_errors}
 
 

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from enum import IntEnum
+from zipfile import ZipInfo
 
 import polars as pl
 
 from silversmith.errors import DataError, Place
+from silversmith.formats.archives.content import unpacked_limit
 from silversmith.formats.table import EXACT, MOST_COLUMNS, checked_names, clean_name, joined, row_numbers, shorten
 
 #: How many cells a sheet may have: its columns are held in memory.
@@ -86,6 +88,24 @@ def encrypted() -> DataError:
 def too_large(message: str) -> DataError:
     """The error for a workbook over a limit."""
     return DataError("TooLarge", message, hint="save the sheet as CSV, which has no limit")
+
+
+def check_size(member: ZipInfo) -> None:
+    """No more than the directory says is ever unpacked of a part.
+
+    Raises:
+        DataError: ``TooLarge``.
+    """
+    limit = unpacked_limit(member.compress_size)
+    if member.file_size > limit:
+        raise too_large(
+            f'the part "{shorten(member.filename)}" of the document has {member.file_size:,} bytes; {limit:,} are read'
+        )
+
+
+def refuse_doctype(*_: object) -> None:
+    """A handler of expat: entities, which a DOCTYPE declares, could make gigabytes of a few bytes."""
+    raise unreadable("it has a DOCTYPE, which no such document has")
 
 
 class SheetColumns:

@@ -24,8 +24,17 @@ import polars as pl
 
 from silversmith.formats.archives import zips
 from silversmith.formats.archives.content import Content
-from silversmith.formats.excel.opendocument import check_size, refuse_doctype
-from silversmith.formats.excel.sheets import CELLS, DAY, MOST_TEXT, CellKind, SheetInfo, too_large, unreadable
+from silversmith.formats.excel.sheets import (
+    CELLS,
+    DAY,
+    MOST_TEXT,
+    CellKind,
+    SheetInfo,
+    check_size,
+    refuse_doctype,
+    too_large,
+    unreadable,
+)
 from silversmith.formats.table import shorten
 
 if TYPE_CHECKING:
