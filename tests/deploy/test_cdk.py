@@ -38,6 +38,7 @@ import sys
 from pathlib import Path
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
+from silversmith import Deployment
 from silversmith.aws.bundle import Bundle
 from silversmith.cdk import Pipeline
 
@@ -59,6 +60,9 @@ shop.functions["orders"].grant_invoke(role)
 assert {*shop.queues} == {*shop.functions} == {"orders", "late-ones"}
 other = cdk.Stack(app, "Other", stack_name="elsewhere")
 Pipeline(other, "Pipeline", pipeline="pipeline.py", build=tiny, build_tables=tiny)
+imaged = cdk.Stack(app, "Imaged", stack_name="imaged")
+options = Deployment(image=True, architecture="x86_64")
+Pipeline(imaged, "Pipeline", pipeline="pipeline.py", deployment=options, build=tiny, build_tables=tiny)
 app.synth()
 """
 
@@ -153,3 +157,20 @@ def test_a_stack_of_another_name_is_warned_about(synthesised: Path) -> None:
         texts["Other"] += (synthesised / "out" / path).read_text()
     assert "the stack 'shop': give the stack that name" in texts["Other"]
     assert "give the stack that name" not in texts["Shop"]
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_an_image_is_an_asset_that_the_cdk_builds(synthesised: Path) -> None:
+    (image,) = document(synthesised, "Imaged.assets.json")["dockerImages"].values()
+    assert image["source"]["platform"] == "linux/amd64"
+    context = synthesised / "out" / image["source"]["directory"]
+    assert (context / "Dockerfile").read_text().startswith("# ")
+    functions = [
+        each["Properties"]
+        for each in document(synthesised, "Imaged.template.json")["Resources"].values()
+        if each["Type"] == "AWS::Lambda::Function"
+    ]
+    imaged = [each for each in functions if each.get("PackageType") == "Image"]
+    assert len(imaged) == len(functions) - 1, "that of the tables keeps its zips"
+    assert all("ImageUri" in each["Code"] and "Ref" not in each["Code"]["ImageUri"] for each in imaged)

@@ -66,6 +66,7 @@ def texts(value: Any) -> Iterator[str]:
 
 
 WIDE = '\nfor n in range(12):\n    pipeline.sql(f"{n}/*.csv", "SELECT * FROM rows", name=f"t{n}")\n'
+IMAGE = "\ndeployment = Deployment(image=True)\n"
 TABLES = '\npipeline.table("all_orders", of="orders")\n'
 
 
@@ -91,7 +92,7 @@ def test_every_text_is_a_template_of_the_language(tmp_path: Path, monkeypatch: p
         hcl2.loads('x = "${file(}"\n')
 
 
-@pytest.mark.parametrize("more", ["", WIDE, TABLES])
+@pytest.mark.parametrize("more", ["", WIDE, TABLES, IMAGE, WIDE + IMAGE])
 def test_every_reference_is_to_something_that_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str
 ) -> None:
@@ -135,6 +136,19 @@ def test_a_template_that_no_request_takes_is_uploaded(tmp_path: Path, monkeypatc
     assert "template_body" not in stack
     assert stack["template_url"].endswith("${aws_s3_object.template.key}")
     assert document["resource"]["aws_s3_object"]["template"]["source"] == "${path.module}/shop.template.json"
+
+
+@pytest.mark.parametrize(("more", "needs_code"), [("", False), (WIDE, True), (TABLES, True)])
+def test_of_an_image_a_bucket_is_asked_for_only_where_something_is_uploaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str, needs_code: bool
+) -> None:
+    document = module(tmp_path, monkeypatch, more + IMAGE)
+    assert ("code_bucket" in document["variable"]) == ("aws_s3_object" in document["resource"]) == needs_code
+    assert document["variable"]["image"]["type"] == "string"
+    parameters = document["resource"]["aws_cloudformation_stack"]["pipeline"]["parameters"]
+    template = json.loads((tmp_path / "module/shop.template.json").read_text())
+    assert set(parameters) == set(template["Parameters"])
+    assert parameters["SilversmithImage"] == "${var.image}"
 
 
 def test_a_module_is_a_folder(

@@ -85,11 +85,8 @@ def module(name: str, options: Deployment, zips: Mapping[str, str], *, large: bo
             "required_providers": {"aws": {"source": "hashicorp/aws", "version": ">= 5.0"}},
         },
         "variable": {
-            "code_bucket": {
-                "type": "string",
-                "description": "The bucket for the code, in the stack's region",
-            },
-            **({"image": {"type": "string", "description": "The URI of the image, in ECR"}} if options.image else {}),
+            **({"code_bucket": _text("The bucket for the code, in the stack's region")} if objects else {}),
+            **({"image": _text("The URI of the image, in ECR")} if options.image else {}),
             "tags": {"type": "map(string)", "description": "Tags of the stack", "default": dict(options.tags)},
         },
         **data,
@@ -105,6 +102,10 @@ def module(name: str, options: Deployment, zips: Mapping[str, str], *, large: bo
             },
         },
     }
+
+
+def _text(description: str) -> dict[str, str]:
+    return {"type": "string", "description": description}
 
 
 def _uploaded(name: str, path: str, layer: str = "") -> dict[str, Any]:
