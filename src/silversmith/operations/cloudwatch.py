@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 from silversmith.operations.target import DayCounts, LogLine
@@ -27,6 +29,9 @@ METRICS = {
 #: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html
 MOST_METRICS = 500
 
+#: When files came is asked for by the hour, for two weeks, in seconds.
+HOUR, WEEKS = 3600, 14 * 86_400
+
 #: So many of a function's newest log streams are read: one for each of its execution environments.
 STREAMS = 4
 
@@ -35,7 +40,7 @@ def day_counts(
     client: Any, pipeline: str, transforms: Sequence[str], *, since: float, now: float
 ) -> dict[str, DayCounts]:
     """The metrics of transforms from a time until now, in one period that ends in the future: so percentiles are of
-    all, too.
+    all, too. And the hours of the last :data:`WEEKS` in which files came.
 
     Args:
         client: boto3's for CloudWatch.
@@ -46,17 +51,32 @@ def day_counts(
     """
     start = int(since // 60) * 60
     period = max(60, math.ceil((now - start) / 60) * 60)
-    queries = [(transform, field) for transform in transforms for field in METRICS]
+    queries, done = list(product(transforms, METRICS)), [(transform, "done") for transform in transforms]
     values: dict[str, dict[str, float]] = {transform: {} for transform in transforms}
+    for transform, field, result in _asked(client, pipeline, queries, start=start, end=start + period, period=period):
+        if result["Values"]:
+            values[transform][field] = values[transform].get(field, 0.0) + result["Values"][0]
+    hours: dict[str, set[float]] = {transform: set() for transform in transforms}
+    end = (int(now // HOUR) + 1) * HOUR
+    for transform, _, result in _asked(client, pipeline, done, start=end - WEEKS, end=end, period=HOUR):
+        pairs = zip(result["Timestamps"], result["Values"], strict=True)
+        hours[transform] |= {time.timestamp() for time, value in pairs if value}
+    return {
+        transform: replace(_counts(fields), hours=tuple(sorted(hours[transform])))
+        for transform, fields in values.items()
+    }
+
+
+def _asked(
+    client: Any, pipeline: str, queries: Sequence[tuple[str, str]], *, start: int, end: int, period: int
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The results of ``queries`` for transforms and fields; one may come in several parts."""
     for part in batched(queries, MOST_METRICS):
         documents = [_query(number, pipeline, *query, period) for number, query in enumerate(part)]
-        times = {"StartTime": _moment(start), "EndTime": _moment(start + period)}
+        times = {"StartTime": _moment(start), "EndTime": _moment(end)}
         for page in client.get_paginator("get_metric_data").paginate(MetricDataQueries=documents, **times):
             for result in page["MetricDataResults"]:
-                transform, field = part[int(result["Id"].removeprefix("m"))]
-                if result["Values"]:
-                    values[transform][field] = values[transform].get(field, 0.0) + result["Values"][0]
-    return {transform: _counts(fields) for transform, fields in values.items()}
+                yield (*part[int(result["Id"].removeprefix("m"))], result)
 
 
 def _query(number: int, pipeline: str, transform: str, field: str, period: int) -> dict[str, Any]:
@@ -67,7 +87,7 @@ def _query(number: int, pipeline: str, transform: str, field: str, period: int) 
 
 
 def _counts(fields: Mapping[str, float]) -> DayCounts:
-    whole = {name: int(value) for name, value in fields.items() if METRICS[name][1] == "Sum"}
+    whole: dict[str, Any] = {name: int(value) for name, value in fields.items() if METRICS[name][1] == "Sum"}
     return DayCounts(**whole, median=fields.get("median"), slow=fields.get("slow"))
 
 

@@ -157,7 +157,8 @@ class FileTime:
 @dataclass(frozen=True)
 class DayCounts:
     """What a transform did since a time, as CloudWatch counted it: files, failed tries, rows. ``median`` and ``slow``
-    (19 of 20 files are faster) in milliseconds from the event to the commit; None: no file was committed."""
+    (19 of 20 files are faster) in milliseconds from the event to the commit; None: no file was committed. ``hours``:
+    the beginnings of those of the last two weeks in which it made silver, in Unix seconds, the oldest first."""
 
     done: int = 0
     quarantined: int = 0
@@ -167,6 +168,7 @@ class DayCounts:
     rejected: int = 0
     median: float | None = None
     slow: float | None = None
+    hours: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -14,13 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from silversmith.errors import SilversmithError
+from silversmith.operations.cloudwatch import HOUR
 from silversmith.operations.reports import Status, TablesQueue, TransformStatus
 from silversmith.operations.target import DayCounts, Target
 from silversmith.operations.text import count, duration
 from silversmith.page.context import ViewContext, engine, number
 from silversmith.page.failures import Cause, alike, causes_now
 from silversmith.page.history import SPANS, Bar, FileCounts, History, Plot, draw, midnight, per_second, spark
-from silversmith.page.recent import FileEvent, LastFiles, Overview, stored
+from silversmith.page.recent import MOST_PAUSES, FileEvent, LastFiles, Overview, longest_pause, stored
 from silversmith.pipeline import Pipeline
 
 
@@ -179,11 +181,16 @@ def transform_row(
     measured: DayCounts | None = None,
     expected: float | None = None,
 ) -> TransformRow:
-    """One transform's numbers. ``measured``: today's by CloudWatch, where there is no history. ``expected``: the
-    seconds within which a file must come; None: nobody says."""
+    """One transform's numbers. ``measured``: those that CloudWatch has, where there is no history; of the files of
+    before it has the hours, so that silence begins when the last of them ended. ``expected``: the seconds within which
+    a file must come; None: nobody says."""
     series = history.of(status.name)
     today, day = series.today(now) if measured is None else as_counts(measured), SPANS["24h"]
     last, pause = files.last(status.name), files.pause(status.name)
+    at = None if last is None else last.at
+    if measured is not None and measured.hours:
+        at = measured.hours[-1] + HOUR
+        pause = longest_pause([after - before for before, after in pairwise(measured.hours)][-MOST_PAUSES:])
     broken = [Broken(name, rows / today.rows_read) for name, rows in today.broken.most_common() if today.rows_read]
     return TransformRow(
         status=status,
@@ -193,7 +200,7 @@ def transform_row(
         slow=today.latencies.quantile(0.95) if measured is None else measured.slow,
         broken=broken[:MOST_BROKEN],
         last=last,
-        silent=None if last is None else max(0.0, now - last.at),
+        silent=None if at is None else max(0.0, now - at),
         usual=expected if expected is not None else None if pause is None else LATE * pause,
     )
 

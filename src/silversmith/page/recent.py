@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise, takewhile
 from types import MappingProxyType
@@ -100,6 +100,11 @@ class _Passage:
     size: int | None = None
 
 
+def longest_pause(pauses: Collection[float]) -> float | None:
+    """The longest pause between files; None: there were too few to say how often files come."""
+    return max(pauses) if len(pauses) >= FEWEST_PAUSES else None
+
+
 class LastFiles:
     """The newest outcomes, and the state of each file as the newest of them left it; at most :data:`MOST` of both."""
 
@@ -158,8 +163,7 @@ class LastFiles:
     def pause(self, transform: str) -> float | None:
         """The longest of the last pauses between the transform's files, in seconds; None: there were too few to say how
         often files come."""
-        pauses = self._pauses.get(transform, ())
-        return max(pauses) if len(pauses) >= FEWEST_PAUSES else None
+        return longest_pause(self._pauses.get(transform, ()))
 
     def _note_commit(self, event: FileEvent) -> None:
         before = self._last.get(event.transform)

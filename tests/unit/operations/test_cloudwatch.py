@@ -10,7 +10,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from silversmith.operations.cloudwatch import METRICS, MOST_METRICS, STREAMS, day_counts, log_end
+from silversmith.operations.cloudwatch import HOUR, METRICS, MOST_METRICS, STREAMS, day_counts, log_end
 from silversmith.operations.target import DayCounts, LogLine
 from silversmith.runtime.telemetry import UNITS
 
@@ -45,7 +45,9 @@ class Answering:
             (transform,) = (each["Value"] for each in metric["Dimensions"] if each["Name"] == "Transform")
             statistic = query["MetricStat"]["Stat"]
             value = self._values.get((transform, f"{metric['MetricName']} {statistic}"))
-            yield {"MetricDataResults": [{"Id": query["Id"], "Values": [] if value is None else [value]}]}
+            values = [] if value is None or query["MetricStat"]["Period"] == HOUR else [value]
+            times = [request["StartTime"]] * len(values)
+            yield {"MetricDataResults": [{"Id": query["Id"], "Values": values, "Timestamps": times}]}
 
 
 def test_the_metrics_are_those_that_the_functions_write() -> None:
@@ -58,7 +60,8 @@ def test_counts_and_percentiles_are_of_one_period_from_midnight_on() -> None:
     )
     counts = day_counts(client, "shop", ["orders", "late"], since=NOW - 3600, now=NOW)
     assert counts == {"orders": DayCounts(done=7, rejected=2, slow=1234.5), "late": DayCounts()}
-    (request,) = client.requests
+    request, by_the_hour = client.requests
+    assert {query["MetricStat"]["Period"] for query in by_the_hour["MetricDataQueries"]} == {HOUR}
     periods = {query["MetricStat"]["Period"] for query in request["MetricDataQueries"]}
     assert periods == {3660}
     assert (request["EndTime"] - request["StartTime"]).total_seconds() == 3660
@@ -76,7 +79,7 @@ def test_many_transforms_take_several_requests() -> None:
     client = Answering({(name, "FilesCommitted Sum"): float(number) for number, name in enumerate(names)})
     counts = day_counts(client, "shop", names, since=NOW - 60, now=NOW)
     assert [counts[name].done for name in names] == list(range(200))
-    assert [len(request["MetricDataQueries"]) for request in client.requests] == [MOST_METRICS] * 3 + [100]
+    assert [len(request["MetricDataQueries"]) for request in client.requests] == [MOST_METRICS] * 3 + [100, 200]
 
 
 def test_cloudwatch_takes_the_question(session: boto3.session.Session) -> None:
@@ -88,6 +91,21 @@ def test_cloudwatch_takes_the_question(session: boto3.session.Session) -> None:
         MetricData=[{"MetricName": "FilesCommitted", "Dimensions": dimensions, "Timestamp": at, "Value": 3.0}],
     )
     assert day_counts(client, "shop", ["orders"], since=NOW - 3600, now=NOW)["orders"].done == 3
+
+
+def test_the_hours_in_which_files_came(session: boto3.session.Session) -> None:
+    client = session.client("cloudwatch")
+    dimensions = [{"Name": "Pipeline", "Value": "shop"}, {"Name": "Transform", "Value": "orders"}]
+    this_hour = NOW // HOUR * HOUR
+    for back in (0, 1, 30, 24 * 13, 24 * 15):
+        at = datetime.fromtimestamp(this_hour - back * HOUR + 25, UTC)
+        client.put_metric_data(
+            Namespace="Silversmith",
+            MetricData=[{"MetricName": "FilesCommitted", "Dimensions": dimensions, "Timestamp": at, "Value": 2.0}],
+        )
+    counts = day_counts(client, "shop", ["orders", "late"], since=NOW - 60, now=NOW)
+    assert counts["orders"].hours == tuple(this_hour - back * HOUR for back in (24 * 13, 30, 1, 0))
+    assert counts["late"].hours == ()
 
 
 def test_the_end_of_a_log_is_of_its_newest_streams_in_the_order_of_time(session: boto3.session.Session) -> None:

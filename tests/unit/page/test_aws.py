@@ -184,6 +184,8 @@ def test_numbers_of_today_are_cloudwatchs(visitor: Visitor) -> None:
     assert "<dt>Files today</dt><dd>1,234</dd>" in text
     assert "50 of 200 rows rejected today" in text
     assert '<td class="n" data-of="rows">150</td>' in text
+    assert 'data-of="last file"><span class="hint">just now</span>' in text
+    assert 'data-of="last file"><span class="hint">none in two weeks</span>' in text, "late_copies got none"
 
 
 def test_logs_are_the_ends_of_the_functions_log_groups(visitor: Visitor) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from silversmith.operations.reports import TransformStatus
-from silversmith.operations.target import Hop, News
+from silversmith.operations.target import DayCounts, Hop, News
 from silversmith.page.backend import silence
 from silversmith.page.history import History
-from silversmith.page.overview import LATE, FirstScreen, first_screen, transform_row
+from silversmith.page.overview import LATE, FirstScreen, TransformRow, first_screen, transform_row
 from silversmith.page.recent import LastFiles
 
 HOUR = 3600.0
@@ -51,6 +51,20 @@ def test_the_deployment_says_it_better() -> None:
     files = files_at(0.0, HOUR, 2 * HOUR, 3 * HOUR)
     assert stale(files, 3 * HOUR + 601, expected=600.0)
     assert not stale(files, 20 * HOUR, expected=24 * HOUR)
+
+
+def test_on_aws_the_hours_in_which_files_came_say_it() -> None:
+    def row(hours: list[int], now: float, expected: float | None = None) -> TransformRow:
+        measured = DayCounts(hours=tuple(HOUR * hour for hour in hours))
+        return transform_row(ORDERS, LastFiles(), History(), now, measured=measured, expected=expected)
+
+    daily = [0, 24, 48, 72]
+    assert (row(daily, 73 * HOUR).silent, row(daily, 72.5 * HOUR).silent) == (0.0, 0.0)
+    assert not row(daily, (72 + 1 + 47) * HOUR).stale
+    assert row(daily, (72 + 1 + 49) * HOUR).stale
+    assert row(daily, (72 + 1 + 13) * HOUR, expected=12 * HOUR).stale
+    assert not row([0, 1], 300 * HOUR).stale, "two pauses say nothing"
+    assert (row([], 300 * HOUR, expected=HOUR).silent, row([], 300 * HOUR, expected=HOUR).stale) == (None, False)
 
 
 def test_the_first_page_says_who_is_silent() -> None:
