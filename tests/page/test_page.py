@@ -282,6 +282,17 @@ def test_nothing_is_wider_than_the_screen(tab: Page, site: Site, width: int) -> 
     assert tab.locator(".upright").is_visible() == (width < 960), "the flow stands upright where it is narrow"
     key = tab.locator(row(tab, "orders/") + " .key a").first
     assert key.evaluate("each => each.offsetWidth >= each.scrollWidth - 1"), "the key is whole"
+    assert tab.locator(".legend").is_visible() == tab.locator(".list .way").first.is_visible(), (
+        "no colours without bars"
+    )
+    tab.goto(f"{site.root}/logs")
+    inside = "each => (box => box.left >= 0 && box.right <= innerWidth + 1)(each.getBoundingClientRect())"
+    assert tab.locator(".top [aria-current]").evaluate(inside), "the header shows where one is"
+    tab.goto(site.root)
+    left = "text => text.getBoundingClientRect().left - text.closest('svg').getBoundingClientRect().left"
+    assert min(text.evaluate(left) for text in tab.locator(".plot .axis").all()) >= 0, (
+        "the numbers of the axes are whole"
+    )
 
 
 def test_it_is_operable_by_the_keyboard_and_has_names(tab: Page) -> None:

@@ -11,6 +11,8 @@ addEventListener("keydown", (event) => {
   find("#search").focus();
 });
 
+// Where the links of the header do not fit, the one of this view is scrolled to.
+find(".top [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 localTimes(document);
 listen();
 grow();
