@@ -192,10 +192,6 @@ def _arn(pattern: str) -> Test:
         return lambda _: True
     parts = pattern.split(":", 5)
     tests = [_glob(part) for part in parts]
-    *beginning, _ = parts
-    if len(parts) == 6 and not re.search(r"[*?$]", "".join(beginning)):
-        begins, last = ":".join(beginning) + ":", tests[-1]
-        return lambda arn: arn.startswith(begins) and last(arn[len(begins) :])
 
     def matches(arn: str) -> bool:
         others = arn.split(":", 5)

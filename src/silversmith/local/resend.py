@@ -44,18 +44,14 @@ class Route:
     dead_letters: tuple[str, ...]
 
 
-def routes(stack: StackResources) -> dict[str, Route]:
-    """By transform, where its messages can be."""
-    return dict(_routes(stack, "SILVERSMITH_TRANSFORM"))
-
-
 def route_of_tables(stack: StackResources) -> Route | None:
-    """The queue and services on the way of messages to tables; None: there are no tables."""
-    return next((route for _, route in _routes(stack, "SILVERSMITH_TABLES")), None)
+    """Where the messages of the tables can be; None: there are no tables."""
+    return next(iter(routes(stack, "SILVERSMITH_TABLES").values()), None)
 
 
-def _routes(stack: StackResources, variable: str) -> Iterator[tuple[str, Route]]:
-    """The places of a function's messages, by the value of a variable in its environment."""
+def routes(stack: StackResources, variable: str = "SILVERSMITH_TRANSFORM") -> dict[str, Route]:
+    """Where the messages of functions can be, by transform, or by the value of another variable in the environment."""
+    result: dict[str, Route] = {}
     functions = {function.arn: function for function in stack.functions}
     queues = {queue.arn: queue for queue in stack.queues}
     for mapping in stack.mappings:
@@ -65,10 +61,10 @@ def _routes(stack: StackResources, variable: str) -> Iterator[tuple[str, Route]]
         queue = queues[mapping.queue_arn]
         subscriptions = [item for item in stack.subscriptions if item.queue_arn == queue.arn]
         sources = {queue.arn, *(item.topic_arn for item in subscriptions)}
-        targets = [target for rule in stack.rules for target in rule.targets if target.arn in sources]
         arns = [queue.dead_letter_arn, *(item.dead_letter_arn for item in subscriptions)]
-        arns += [target.dead_letter_arn for target in targets]
-        yield value, Route(queue, tuple(dict.fromkeys(arn for arn in arns if arn)))
+        arns += [rule.dead_letter_arn for rule in stack.rules if not sources.isdisjoint(rule.targets)]
+        result[value] = Route(queue, tuple(dict.fromkeys(arn for arn in arns if arn)))
+    return result
 
 
 def send(journal: Journal, queue: QueueResource, events: Sequence[ObjectEvent], *, reason: str, now: float) -> None:

@@ -163,21 +163,14 @@ class Bucket:
 
 
 @dataclass(frozen=True)
-class RuleTarget:
-    """A target of a rule."""
-
-    arn: str
-    dead_letter_arn: str | None = None
-
-
-@dataclass(frozen=True)
 class Rule:
-    """A rule on the default bus."""
+    """A rule on the default bus; its targets, by their ARNs, share a dead-letter queue."""
 
     name: str
     arn: str
     matcher: Matcher
-    targets: tuple[RuleTarget, ...]
+    targets: tuple[str, ...]
+    dead_letter_arn: str | None = None
 
 
 @dataclass(frozen=True)
@@ -355,27 +348,22 @@ def _is_versioned(logical: str, properties: Properties) -> bool:
 def _rule(template: Template, logical: str, properties: Properties) -> Rule:
     if properties.get("State", "ENABLED") != "ENABLED":
         raise UnsupportedTemplate(f"{logical}: the local engine knows no rule that is {properties['State']}")
-    targets = tuple(_target(logical, target) for target in properties.get("Targets", []))
-    if len({target.dead_letter_arn for target in targets}) > 1:
+    # Its retries mean nothing here: a target takes an event at once, or refuses it for good, which EventBridge does not
+    # try again either. https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-retry-policy.html
+    targets = properties.get("Targets", [])
+    dead_letters = set()
+    for target in targets:
+        require_known(f"{logical}.Targets", "property", target, ("Id", "Arn", "DeadLetterConfig", "RetryPolicy"))
+        _part(logical, target, "RetryPolicy", "MaximumRetryAttempts MaximumEventAgeInSeconds")
+        dead_letters.add(_part(logical, target, "DeadLetterConfig", "Arn").get("Arn"))
+    if len(dead_letters) > 1:
         raise UnsupportedTemplate(f"{logical}: the local engine knows one dead-letter queue for all targets of a rule")
     return Rule(
         name=template.name(logical),
         arn=template.arn(logical),
         matcher=compile_pattern(properties["EventPattern"], dialect=Dialect.EVENTBRIDGE),
-        targets=targets,
-    )
-
-
-def _target(logical: str, properties: Properties) -> RuleTarget:
-    """Its retries mean nothing here: a target takes an event at once, or refuses it for good, which EventBridge does
-    not try again either.
-
-    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-retry-policy.html
-    """
-    require_known(f"{logical}.Targets", "property", properties, ("Id", "Arn", "DeadLetterConfig", "RetryPolicy"))
-    _part(logical, properties, "RetryPolicy", "MaximumRetryAttempts MaximumEventAgeInSeconds")
-    return RuleTarget(
-        arn=properties["Arn"], dead_letter_arn=_part(logical, properties, "DeadLetterConfig", "Arn").get("Arn")
+        targets=tuple(target["Arn"] for target in targets),
+        dead_letter_arn=next(iter(dead_letters), None),
     )
 
 

@@ -239,11 +239,7 @@ def _dead_letters(stack: StackResources, queues: Mapping[str, QueueService]) -> 
         AccessDenied: its policy does not allow that. On AWS such messages are lost without a sound.
     """
     ends = [
-        *(
-            (rule.arn, rule.arn, target.dead_letter_arn, "events.amazonaws.com")
-            for rule in stack.rules
-            for target in rule.targets
-        ),
+        *((rule.arn, rule.arn, rule.dead_letter_arn, "events.amazonaws.com") for rule in stack.rules),
         *((item.arn, item.topic_arn, item.dead_letter_arn, "sns.amazonaws.com") for item in stack.subscriptions),
     ]
     dead_letters = {}

@@ -214,7 +214,7 @@ class LocalTarget:
         return TransformQueues(transform, self._depth(queue.arn), depths)
 
     def rules_dead(self) -> list[Depth]:
-        arns = [target.dead_letter_arn for rule in self._stack.rules for target in rule.targets]
+        arns = [rule.dead_letter_arn for rule in self._stack.rules]
         return [self._depth(arn) for arn in dict.fromkeys(arns) if arn]
 
     def hops(self, key: str, most: int) -> list[Hop]:
@@ -460,9 +460,7 @@ class LocalTarget:
         subscriptions = [item for item in stack.subscriptions if item.queue_arn in queues]
         topics = {item.topic_arn for item in subscriptions if tables is not None and item.queue_arn == tables.arn}
         origins = {
-            rule.arn: Origin(
-                DeadKind.RULE, rule.name, is_of_tables=any(target.arn in topics for target in rule.targets)
-            )
+            rule.arn: Origin(DeadKind.RULE, rule.name, is_of_tables=not topics.isdisjoint(rule.targets))
             for rule in stack.rules
         }
         sources = [(DeadKind.SUBSCRIPTION, item.arn, _name(item.arn), queues[item.queue_arn]) for item in subscriptions]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from silversmith.local.journal import Journal
 from silversmith.local.services import ServiceMessage, write
 from silversmith.local.services.bus import BusService
-from silversmith.local.stack import Rule, RuleTarget
+from silversmith.local.stack import Rule
 from silversmith.patterns import compile_pattern
 from tests.examples import examples
 
@@ -27,9 +27,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 def rule(name: str, prefix: str, *targets: str) -> Rule:
     pattern = {"source": ["aws.s3"], "detail": {"object": {"key": [{"prefix": prefix}]}}}
-    return Rule(
-        name, f"arn:rule/{name}", compile_pattern(pattern), tuple(map(RuleTarget, targets or (f"arn:topic:{name}",)))
-    )
+    return Rule(name, f"arn:rule/{name}", compile_pattern(pattern), tuple(targets or (f"arn:topic:{name}",)))
 
 
 def event(key: str, number: int = 1) -> ServiceMessage:

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.errors import AccessDenied
-from silversmith.local import iam
 from silversmith.local.iam import Policy, PolicyVerdict, UnsupportedPolicy, checker
 
 TOPIC = "arn:aws:sns:us-east-1:000000000000:flights_Topic"
@@ -30,20 +29,6 @@ def statement(effect: str = "Allow", **elements: Any) -> dict[str, Any]:
 def test_nothing_is_allowed_that_no_statement_allows() -> None:
     assert policy().verdicts("s3:GetObject")("arn:aws:s3:::bronze/a") is PolicyVerdict.SILENT
     assert not policy().allows("s3:GetObject", "arn:aws:s3:::bronze/a")
-
-
-PARTS = st.sampled_from(["arn", "aws", "s3", "", "a", "*", "a*", "?", "${*}", "a:b", "*/x"])
-
-
-@given(st.lists(PARTS, min_size=1, max_size=7), st.lists(PARTS, min_size=1, max_size=7))
-def test_an_arn_whose_beginning_is_literal_is_compared_like_any_other(pattern: list[str], resource: list[str]) -> None:
-    """``${*}`` is a star itself: with it in front no beginning is taken for literal, and nothing else is different."""
-    text, arn = ":".join(pattern), ":".join(resource)
-    said = policy(statement(Resource=text)).allows("s3:GetObject", arn)
-    parts, arn_parts = text.split(":", 5), arn.split(":", 5)
-    tests = [iam._glob(part) for part in parts]
-    slow = len(parts) == len(arn_parts) and all(test(part) for test, part in zip(tests, arn_parts, strict=True))
-    assert said is (text == "*" or slow)
 
 
 def test_an_allow_allows_its_actions_on_its_resources_only() -> None:

@@ -99,7 +99,7 @@ def test_absent_properties_have_awss_defaults() -> None:
     (subscription,) = parsed.subscriptions
     assert (subscription.raw, subscription.filter) == (False, None)
     (rule,) = parsed.rules
-    assert [(target.arn, target.dead_letter_arn) for target in rule.targets] == [(parsed.topics[0].arn, None)]
+    assert (rule.targets, rule.dead_letter_arn) == ((parsed.topics[0].arn,), None)
     (bucket,) = parsed.buckets
     assert (bucket.arn, bucket.eventbridge, bucket.versioned) == ("arn:aws:s3:::bronze", False, False)
 
@@ -379,7 +379,7 @@ def test_the_compiled_chain_is_connected(compiled: Json) -> None:
     parsed = read(compiled)
     arns = {each.arn: each for each in parsed.queues}
     (rule,), (topic,) = parsed.rules, parsed.topics
-    assert [target.arn for target in rule.targets] == [topic.arn]
+    assert rule.targets == (topic.arn,)
     assert {each.topic_arn for each in parsed.subscriptions} == {topic.arn}
     assert {each.function_arn for each in parsed.mappings} == {each.arn for each in parsed.functions[:-1]}
     assert parsed.functions[-1].name == "flights_Reconciler"
@@ -390,7 +390,7 @@ def test_the_compiled_chain_is_connected(compiled: Json) -> None:
         assert (fed.visibility_timeout, fed.retention, fed.max_receive_count) == (1800, 604_800, 55)
         assert fed.dead_letter_arn in arns
         assert subscription.dead_letter_arn in arns
-    assert rule.targets[0].dead_letter_arn in arns
+    assert rule.dead_letter_arn in arns
     assert [each.maximum_concurrency for each in parsed.mappings] == [100, 3]
 
 

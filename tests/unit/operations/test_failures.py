@@ -108,7 +108,7 @@ def test_the_error_is_of_the_version_that_died_also_when_a_newer_one_became_silv
 
 def test_dead_messages_of_rules_and_subscriptions_are_listed(bench: Bench, target: LocalTarget) -> None:
     rule = bench.stack.rules[0]
-    (rule_queue,) = {actual.dead_letter_arn for actual in rule.targets}
+    rule_queue = rule.dead_letter_arn
     subscription = next(actual for actual in bench.stack.subscriptions if "orders" in actual.queue_arn)
     assert rule_queue
     assert subscription.dead_letter_arn
@@ -150,7 +150,7 @@ def test_one_transform_is_asked_for(bench: Bench, target: LocalTarget) -> None:
 
 def test_dead_messages_of_a_rule_belong_to_every_matching_transform(bench: Bench, target: LocalTarget) -> None:
     rule = bench.stack.rules[0]
-    queue = rule.targets[0].dead_letter_arn
+    queue = rule.dead_letter_arn
     assert queue
     give_up(bench, "elsewhere.csv", source=rule.arn, queue_arn=queue)
     assert look(bench, target, Query(transform="copies")).dead_total == 1

@@ -232,7 +232,7 @@ def chain(stack: StackResources) -> Json:
     }
     actual = {
         "published": [
-            [(names[each.arn], names[each.dead_letter_arn or ""]) for each in rule.targets] for rule in stack.rules
+            [(names[each], names[rule.dead_letter_arn or ""]) for each in rule.targets] for rule in stack.rules
         ],
         "delivered": [
             (names[each.topic_arn], names[each.queue_arn], names[each.dead_letter_arn or ""], each.raw)

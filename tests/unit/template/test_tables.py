@@ -109,7 +109,7 @@ def test_the_local_engine_finds_the_chain() -> None:
     (mapping,) = (each for each in stack.mappings if names[each.queue_arn] == "web-shop_Tables")
     (queue,) = (each for each in stack.queues if each.name == "web-shop_Tables")
     (rule,) = (each for each in stack.rules if each.name == "web-shop_SilverRule")
-    assert [names[target.arn] for target in rule.targets] == ["web-shop_SilverTopic"]
+    assert [names[target] for target in rule.targets] == ["web-shop_SilverTopic"]
     assert (names[subscription.topic_arn], subscription.raw, subscription.filter) == (
         "web-shop_SilverTopic",
         True,

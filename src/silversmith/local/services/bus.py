@@ -50,7 +50,7 @@ class BusService:
             for rule in matched:
                 hops.append(hop_row(message.key, message.version, at=now, room="rule", name=rule.name, what="matched"))
                 onward += [
-                    message.forward(source=rule.arn, target=target.arn, delivery=rule.arn, now=now)
+                    message.forward(source=rule.arn, target=target, delivery=rule.arn, now=now)
                     for target in rule.targets
                 ]
         write(self._journal, hops=hops)
