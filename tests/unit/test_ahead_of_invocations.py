@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from silversmith.function.ahead import after_restore, is_ahead, warm_up
+from silversmith.function.handler import after_restore, is_ahead, warm_up
 
 PIPELINE = """
 from pathlib import Path

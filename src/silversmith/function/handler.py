@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,19 +15,21 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
+import polars as pl
 from polars.exceptions import PanicException
 
 from silversmith.errors import describe
 from silversmith.events import NotAnEvent, ObjectEvent
-from silversmith.function import ahead
 from silversmith.function.batch import Batch, IoPool, Running
+from silversmith.function.convert import convert
 from silversmith.function.outcome import Outcome, Report, Verdict
 from silversmith.function.process import Commit, Conversion, advance, commit_all, process, run
 from silversmith.function.retries import TriesSpent, count_failure, take_back_try
-from silversmith.function.task import NewKeys, Task
+from silversmith.function.task import NewKeys, Task, empty_lineage
 from silversmith.pipeline import Pipeline, Transform, load, needs
 from silversmith.pipeline.lookups import Lookups
 from silversmith.runtime.openlineage import SPARE, LineageEvents, Places, of_environment
@@ -43,7 +46,7 @@ from silversmith.runtime.queue import (
 )
 from silversmith.runtime.telemetry import Tally, request, set_up
 from silversmith.schemas import Owner, Schemas
-from silversmith.stores import Lake, Store
+from silversmith.stores import Head, Lake, Source, Store
 
 #: How many messages wait for S3 at once. https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
 IO_THREADS = 16
@@ -414,6 +417,64 @@ def tally(metrics: Tally, report: Report) -> None:
                 metrics.measure("Age", outcome.age)
 
 
+# The start of a function before anybody waits for it: into a snapshot, or into an environment that is kept warm.
+# https://docs.aws.amazon.com/lambda/latest/dg/snapstart-best-practices.html
+# docs/decisions/0161-begin-before-the-first-invocation.md
+
+#: The variable by which Lambda says how it starts a function, and its values where nobody waits.
+#: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+TYPE, SNAPSHOT, KEPT_WARM = "AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start", "provisioned-concurrency"
+
+#: Small files of the commonest formats, by key.
+_SAMPLES = {
+    "sample.csv": b"number,text,time\n1,a,2026-01-02\n2.5,b,2026-01-03\n",
+    "sample.json": b'[{"number": 1, "text": "a"}, {"number": 2, "text": null}]',
+    "sample.ndjson": b'{"number": 1, "text": "a"}\n{"number": 2, "text": null}\n',
+}
+
+
+def is_ahead(environment: Mapping[str, str]) -> bool:
+    """Whether the function is started before anybody waits for it."""
+    return environment.get(TYPE) in {SNAPSHOT, KEPT_WARM}
+
+
+def warm_up(client: Callable[[str], Any], environment: Mapping[str, str]) -> None:
+    """Do what a process does only once: make clients, and convert samples, by none of the user's code.
+
+    No connection is opened: it would not outlive the snapshot.
+
+    Args:
+        client: gives the boto3 client of a service.
+        environment: the function's.
+    """
+    client("sqs")
+    sample = {"Bucket": environment["SILVERSMITH_BRONZE"], "Key": "sample"}
+    client("s3").generate_presigned_url("head_object", Params=sample)  # endpoint rules, credentials, signer
+    pipeline = Pipeline("warm-up")
+    pipeline.transform("*", name="rows")(lambda rows: rows)
+    transform = pipeline.find("rows")
+    for key, data in _SAMPLES.items():
+        head = Head(key, "0" * 32, len(data), datetime.now(UTC))
+        with TemporaryDirectory() as scratch:
+            convert(Source(head, data, None), transform, empty_lineage(key, transform), Path(scratch))
+    if environment[TYPE] == SNAPSHOT:
+        from snapshot_restore_py import register_after_restore
+
+        register_after_restore(after_restore)
+
+
+def after_restore() -> None:
+    """All environments of one snapshot would draw the same random numbers: retries would come at the same time.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/snapstart-uniqueness.html
+    """
+    random.seed()
+    pl.set_random_seed(random.SystemRandom().getrandbits(63))
+
+
+# The entry point.
+
+
 def handler(event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
     """Lambda's entry point. Configured by the environment that the template sets: ``SILVERSMITH_PIPELINE``,
     ``SILVERSMITH_TRANSFORM``, ``SILVERSMITH_BRONZE``, ``SILVERSMITH_SILVER``, ``SILVERSMITH_QUARANTINE``,
@@ -435,8 +496,8 @@ def _from_environment() -> Function:
     client = cache(partial(aws_client, time_limit=seconds))
     secrets = needs.from_aws(client, os.environ.get("SILVERSMITH_STACK", ""))
     function = build(os.environ, s3=client("s3"), sqs=partial(client, "sqs"), pipeline=pipeline, fetch=secrets)
-    if ahead.is_ahead(os.environ):
-        ahead.warm_up(client, os.environ)
+    if is_ahead(os.environ):
+        warm_up(client, os.environ)
     return function
 
 
@@ -500,6 +561,6 @@ def _compare(transform: Transform, deployed: str) -> None:
         )  # fmt: skip
 
 
-if ahead.is_ahead(os.environ):
+if is_ahead(os.environ):
     # A pipeline that cannot be loaded fails the deploy, and what runs goes on.
     _from_environment()

@@ -8,6 +8,7 @@ docs/decisions/0011-quarantine-follows-silver.md
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -18,15 +19,15 @@ from polars.exceptions import PanicException
 
 from silversmith import faults
 from silversmith.errors import Archived, DataError, PreconditionFailed, SourceChanged, SystemFault, TransformError
+from silversmith.formats.archives.content import Scratch
 from silversmith.function.convert import Converted, convert, encode_silver
-from silversmith.function.former import carried_over, taken_over
 from silversmith.function.outcome import Outcome, Verdict
 from silversmith.function.retries import begin_try
 from silversmith.function.task import Task, error_of_data
-from silversmith.lineage import Decision, Lineage, decide
+from silversmith.lineage import Decision, Lineage, decide, rejected_key, silver_key
 from silversmith.runtime.queue import is_system_fault
-from silversmith.schemas import Recorded
-from silversmith.schemas.recorded import object_owner
+from silversmith.schemas import Document
+from silversmith.schemas.recorded import Recorded, object_owner
 from silversmith.stores import Head, Put, Source, Store, unchanged_since
 
 #: How often a task starts again because another worker was first or the bytes changed, before the queue has to wait.
@@ -106,11 +107,11 @@ def process(task: Task) -> Processing:
 
                 # 4 to 7. Read, split by the contract, transform, fit and write: convert.py.
                 recorded = task.schemas.look() if task.schemas is not None else None
-                document = carried_over(task, recorded.document) if recorded is not None else None
+                document = _carried_over(task, recorded.document) if recorded is not None else None
                 claimed, context = task.claimed_lineage(source.head), task.lookups.context(source.head)
                 stages.end("turn")
                 try:
-                    former = taken_over(task, source.head, document) if head is None else None
+                    former = _taken_over(task, source.head, document) if head is None else None
                     converted = former or convert(
                         source, task.transform, claimed, task.scratch, document, stages=stages, context=context
                     )
@@ -405,3 +406,63 @@ def _require_unchanged(store: Store, key: str, etag: str) -> None:
     head = store.head(key)
     if head is None or head.etag != etag:
         raise PreconditionFailed(f"{key} is not what it was when it was written")
+
+
+# Silver under a transform's former name (``was=``) is taken over as it is, where it was made of the same bytes.
+# docs/decisions/0158-a-former-name.md
+
+
+def _carried_over(task: Task, document: Document) -> Document:
+    """The transform's schema document, or if it has no schema yet, that of its former name under its own."""
+    if document.schemas or not task.transform.was:
+        return document
+    former = Recorded.read(task.lake.silver, task.transform.was).document
+    return replace(document, schemas=former.schemas, history=former.history)
+
+
+def _taken_over(task: Task, bronze: Head, document: Document | None) -> Converted | None:
+    """The silver object of the former name, to be committed under the new one; None: there is none of these bytes that
+    may be taken.
+
+    Args:
+        task: whose silver is missing.
+        bronze: the object that silver must be made of.
+        document: see :func:`_carried_over`; None: nobody records schemas.
+
+    Raises:
+        SourceChanged: the object changed while it was read.
+    """
+    was = task.transform.was
+    head = task.lake.silver.head(silver_key(was, task.key)) if was else None
+    lineage = Lineage.from_metadata(head.metadata) if head is not None else None
+    if head is None or lineage is None or lineage.bronze_etag != bronze.etag or lineage.bronze_key != task.key:
+        return None
+    if lineage.committed_at < task.event.made_after or not task.is_ours(lineage.owner):
+        return None
+    if document is not None and lineage.schema:
+        former = Recorded.read(task.lake.silver, was).document
+        if document.history[: len(former.history)] != former.history:
+            return None  # the number of its schema means another one here
+    scratch = Scratch(task.scratch)
+    silver = _copied(task.lake.silver, head.key, head.etag, scratch.file(".parquet"))
+    rejected = None
+    if lineage.rows_rejected:
+        rejected = _copied(task.lake.quarantine, rejected_key(was, task.key), None, scratch.file(".rejected.parquet"))
+        if rejected is None:
+            return None
+    if silver is None:
+        return None
+    return Converted(silver, rejected, lineage, scratches=(scratch,))
+
+
+def _copied(store: Store, key: str, etag: str | None, path: Path) -> Path | None:
+    """The whole object in a file; None: there is none, or another one by now."""
+    with store.open(key) as source:
+        if source is None or (etag is not None and source.head.etag != etag):
+            return None
+        if source.data is not None:
+            path.write_bytes(source.data)
+        elif source.path is not None:
+            shutil.copyfile(source.path, path)
+        store.verify(source)
+    return path

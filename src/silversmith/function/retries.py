@@ -15,8 +15,7 @@ import orjson
 
 from silversmith.errors import PreconditionFailed, SilversmithError, SourceChanged, as_utf8
 from silversmith.function.task import Task
-from silversmith.stores import Head
-from silversmith.stores.documents import DocumentSnapshot, read_snapshot, replace_snapshot
+from silversmith.stores import DocumentSnapshot, Head, read_snapshot, replace_snapshot
 
 #: The document remembers the tries of so many messages, those that failed last.
 MESSAGES = 8

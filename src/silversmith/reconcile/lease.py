@@ -20,8 +20,7 @@ from enum import StrEnum
 from typing import Any
 
 from silversmith.errors import PreconditionFailed, SilversmithError
-from silversmith.stores import Store
-from silversmith.stores.documents import read_snapshot, replace_snapshot
+from silversmith.stores import Store, read_snapshot, replace_snapshot
 
 #: After so long without a change a round is dead: twice Lambda's longest timeout.
 LEASE = timedelta(minutes=30)

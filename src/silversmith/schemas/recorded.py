@@ -14,8 +14,7 @@ from itertools import islice
 from silversmith.errors import NotOurs
 from silversmith.lineage import Lineage
 from silversmith.schemas.document import Document, dtype_text, schema_key
-from silversmith.stores import Head, Store
-from silversmith.stores.documents import DocumentSnapshot, read_snapshot, replace_snapshot
+from silversmith.stores import DocumentSnapshot, Head, Store, read_snapshot, replace_snapshot
 
 #: The endings of the documents in quarantine. They name their owner in their text, other objects in their lineage.
 _DOCUMENTS = (".error.json", ".failed.json")

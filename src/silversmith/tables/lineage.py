@@ -28,8 +28,7 @@ from silversmith.lineage import (
     failed_key,
     silver_key,
 )
-from silversmith.stores import Head, Store, map_in_threads
-from silversmith.stores.documents import read_snapshot
+from silversmith.stores import Head, Store, map_in_threads, read_snapshot
 from silversmith.tables.commit import ATTEMPTS, WORKERS, Brought
 from silversmith.tables.format import Format, Refused, Snapshot, is_one_of, quoted, text
 from silversmith.tables.spec import ETAG, FILE, LINEAGE

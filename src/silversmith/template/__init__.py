@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -13,12 +14,12 @@ from troposphere import AWSObject, GetAtt, Output, Parameter, Ref, Tags, Templat
 
 from silversmith.errors import DefinitionError
 from silversmith.pipeline import Pipeline
-from silversmith.pipeline.deployment import Deployment, on_this_machine
+from silversmith.pipeline.deployment import Deployment, Patch, on_this_machine
 from silversmith.pipeline.since import DEPLOY
 from silversmith.template import alarms, buckets, messaging, permissions, reconciler, tables, transform
 from silversmith.template.functions import IMAGE, LONGEST_CODE_KEY, LONGEST_IMAGE
-from silversmith.template.patch import patched
 from silversmith.template.plan import Plan, bucket_title, since_parameter
+from silversmith.usercode.loading import user_traceback
 
 #: CloudFormation's limit for one template.
 #: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
@@ -168,3 +169,42 @@ def _outputs(plan: Plan) -> list[Output]:
         *reconciler.outputs(plan),
         *(key if plan.key is not None else []),
     ]
+
+
+def patched(template: dict[str, Any], patch: Patch) -> dict[str, Any]:
+    """The template after the patch: what it returns, or the template itself, which it may edit.
+
+    Raises:
+        DefinitionError: it raised, or what it made is no template.
+    """
+    name = getattr(patch, "__qualname__", repr(patch))
+    try:
+        answer = patch(template)
+    except Exception as error:
+        raise DefinitionError(user_traceback(f"the patch {name}", error, "failed")) from error
+    result = template if answer is None else answer
+    if problem := _problem(result):
+        raise DefinitionError(
+            f"the patch {name} makes no template: {problem}. It gets the template as a dictionary, and edits it or "
+            "returns another one"
+        )
+    plain: dict[str, Any] = json.loads(json.dumps(result))
+    return plain
+
+
+def _problem(template: object) -> str:
+    if not isinstance(template, dict):
+        return f"it returned {type(template).__name__}"
+    try:
+        json.dumps(template, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        return f"it is no JSON: {error}"
+    for section in ("Parameters", "Resources", "Outputs"):
+        if not isinstance(template.get(section, {}), dict):
+            return f"{section} is {type(template[section]).__name__}, no dictionary"
+    for logical, resource in template.get("Resources", {}).items():
+        if not isinstance(resource, dict) or not isinstance(resource.get("Type"), str):
+            return f'the resource {logical} has no Type: {{"Type": "AWS::…", "Properties": {{…}}}}'
+        if not isinstance(resource.get("Properties", {}), dict):
+            return f"the Properties of the resource {logical} are no dictionary"
+    return "" if template.get("Resources") else "it has no Resources"
