@@ -115,14 +115,15 @@ def _is_alike(source: pl.DataType, target: pl.DataType) -> bool:
     if pl.Null in (source, target):
         return True
     if isinstance(source, pl.List | pl.Array) and isinstance(target, pl.List | pl.Array):
-        return _is_alike(_instance(source.inner), _instance(target.inner))
+        return _is_alike(instance_of(source.inner), instance_of(target.inner))
     if isinstance(source, pl.Struct) and isinstance(target, pl.Struct):
-        sources = {field.name: _instance(field.dtype) for field in source.fields}
-        return all(_is_alike(sources.get(field.name, pl.Null()), _instance(field.dtype)) for field in target.fields)
+        sources = {field.name: instance_of(field.dtype) for field in source.fields}
+        return all(_is_alike(sources.get(field.name, pl.Null()), instance_of(field.dtype)) for field in target.fields)
     return not source.is_nested() and not target.is_nested()
 
 
-def _instance(dtype: pl.DataType | DataTypeClass) -> pl.DataType:
+def instance_of(dtype: pl.DataType | DataTypeClass) -> pl.DataType:
+    """A type within another one, which may be named by its class."""
     return dtype if isinstance(dtype, pl.DataType) else dtype()
 
 

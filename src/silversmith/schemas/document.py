@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import Any
 
 import polars as pl
-from polars.datatypes import DataTypeClass
+
+from silversmith.contract.casting import instance_of
 
 #: The types that are their name alone.
 _PLAIN = {
@@ -86,7 +87,7 @@ def join(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
     if isinstance(one, pl.Struct) and isinstance(other, pl.Struct):
         return _struct(one, other)
     if isinstance(one, pl.List) and isinstance(other, pl.List):
-        inner = join(_inner(one), _inner(other))
+        inner = join(instance_of(one.inner), instance_of(other.inner))
         return None if inner is None else pl.List(inner)
     return None
 
@@ -116,15 +117,7 @@ def _struct(one: pl.Struct, other: pl.Struct) -> pl.DataType | None:
 
 
 def _fields(kind: pl.Struct) -> dict[str, pl.DataType]:
-    return {field.name: _instance(field.dtype) for field in kind.fields}
-
-
-def _inner(kind: pl.List) -> pl.DataType:
-    return _instance(kind.inner)
-
-
-def _instance(kind: pl.DataType | DataTypeClass) -> pl.DataType:
-    return kind if isinstance(kind, pl.DataType) else kind()
+    return {field.name: instance_of(field.dtype) for field in kind.fields}
 
 
 def widened(cells: pl.Expr, before: pl.DataType, after: pl.DataType) -> pl.Expr:
@@ -143,7 +136,7 @@ def widened(cells: pl.Expr, before: pl.DataType, after: pl.DataType) -> pl.Expr:
         ]
         return pl.when(cells.is_not_null()).then(pl.struct(fields))
     if isinstance(before, pl.List) and isinstance(after, pl.List):
-        return cells.list.eval(widened(pl.element(), _inner(before), _inner(after)))
+        return cells.list.eval(widened(pl.element(), instance_of(before.inner), instance_of(after.inner)))
     return cells.cast(after)
 
 

@@ -49,12 +49,9 @@ class Values:
 
     def __init__(self, rows: pl.LazyFrame | pl.DataFrame, dtypes: Mapping[str, pl.DataType]) -> None:
         self._frame = rows if isinstance(rows, pl.DataFrame) else None
-        self._all_rows = rows
+        self._rows = rows.lazy()
+        self._engine: Literal["in-memory", "streaming"] = "streaming" if self._frame is None else "in-memory"
         self._dtypes = dtypes
-
-    @property
-    def _rows(self) -> pl.LazyFrame:
-        return self._all_rows.lazy()
 
     def without_any(self, names: Collection[str]) -> set[str]:
         """The columns that have nothing but nulls."""
@@ -75,20 +72,12 @@ class Values:
     def misfit(self, name: str, dtype: pl.DataType) -> str | None:
         """The first value that has not, as text."""
         text = casting.shown(col(name), self._dtypes[name])
+        misfits = self._rows.filter(self._misfits(name, dtype)).select(text.alias("text"))
         try:
-            bad = (
-                self._rows.filter(self._misfits(name, dtype))
-                .select(text.alias("text"))
-                .head(1)
-                .collect(engine=self._engine)
-            )
+            bad = misfits.head(1).collect(engine=self._engine)
         except pl.exceptions.PolarsError:
             return None
         return bad.item() if bad.height else None
-
-    @property
-    def _engine(self) -> Literal["in-memory", "streaming"]:
-        return "streaming" if self._frame is None else "in-memory"
 
     def _misfits(self, name: str, dtype: pl.DataType) -> pl.Expr:
         before = self._dtypes[name]
