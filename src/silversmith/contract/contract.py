@@ -13,7 +13,7 @@ from typing import Any, Literal
 import polars as pl
 
 from silversmith.contract import casting, terms
-from silversmith.contract import rejected as faults
+from silversmith.contract import rejected as refusals
 from silversmith.contract.casting import Notation, notations
 from silversmith.contract.rejected import AT_ONCE, BROKEN, LINE, REASONS, ROW_NUMBER, TEXT, commonest_reasons, repeated
 from silversmith.contract.terms import SPELLINGS, Respelled
@@ -288,9 +288,9 @@ def drops(contract: Contract, dtypes: Mapping[str, pl.DataType]) -> pl.Expr:
         try:
             dtype = terms.dtype_of_answers(rule, dtypes)
         except pl.exceptions.PolarsError as error:
-            raise faults.broken_drop(name, str(error)) from None
+            raise refusals.broken_drop(name, str(error)) from None
         if dtype != pl.Boolean:
-            raise faults.broken_drop(name, f"it is {dtype}")
+            raise refusals.broken_drop(name, f"it is {dtype}")
         answers.append(rule.fill_null(value=False))
     return pl.any_horizontal(answers)
 
@@ -319,7 +319,7 @@ def renamed(table: Table, contract: Contract) -> Table:
     clashing = [old for old, new in mapping.items() if first.setdefault(new, old) != old]
     if clashing and table.height:
         new = mapping[clashing[0]]
-        raise faults.renamed_onto(clashing[0], new, first[new])
+        raise refusals.renamed_onto(clashing[0], new, first[new])
     if not mapping:
         return table
     mapping = {old: new for old, new in mapping.items() if old not in clashing}
@@ -368,10 +368,10 @@ class Layout:
         needed = [name for name in contract.required if keeps or name not in contract.defaults]
         refused = missing if contract.on_missing_column == "reject" else [name for name in missing if name in needed]
         if refused:
-            raise faults.missing(refused[0], list(self.dtypes))
+            raise refusals.missing(refused[0], list(self.dtypes))
         extra = [name for name in self.dtypes if name not in contract.schema] if contract.schema else []
         if extra and contract.on_extra_column == "reject":
-            raise faults.unknown(extra)
+            raise refusals.unknown(extra)
         #: The contract's columns that good rows have, and the table's that they have not.
         self.schema = {name: dtype for name, dtype in contract.schema.items() if not (keeps and name in missing)}
         self._dropped = set(extra) if contract.on_extra_column == "drop" else set()
@@ -420,9 +420,9 @@ class Layout:
             try:
                 dtype = terms.dtype_of_answers(rule, known)
             except pl.exceptions.PolarsError as error:
-                raise faults.broken_rule(name, rule.meta.root_names(), known, list(self.dtypes), error) from None
+                raise refusals.broken_rule(name, rule.meta.root_names(), known, list(self.dtypes), error) from None
             if dtype != pl.Boolean:
-                raise faults.not_boolean(name, dtype)
+                raise refusals.not_boolean(name, dtype)
 
     def marked(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """The rows cast, beside the cells before the cast, and whether each row is bad.

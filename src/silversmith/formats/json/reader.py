@@ -123,7 +123,9 @@ def read(content: Content, options: Json, schema: Mapping[str, pl.DataType], *, 
 
 def _blocks(content: Content, options: Json, size: int) -> tuple[Blocks, str, str]:
     """The blocks of a file, how it is laid out, and maybe a hint for its reader."""
-    begins = _begins_with(content) if options.pointer is None and not options.concatenated else b""
+    begins = b""
+    if options.pointer is None and not options.concatenated:
+        begins = content.head(BLOCK).removeprefix(text.BOM).lstrip(SPACE)[:1]
     if begins == b"[":
         return partial(_Elements, content, size), "array", ""
     objects = lambda _: _document_blocks(content, size, objects=not options.concatenated)  # noqa: E731
@@ -164,10 +166,6 @@ def _hint(value: Any) -> str:
         return ""
     key, items = lists[0]
     return f"rows are at {pointer_of([key])}: reader=Json(pointer={pointer_of([key])!r}) reads {len(items):,}"
-
-
-def _begins_with(content: Content) -> bytes:
-    return content.head(BLOCK).removeprefix(text.BOM).lstrip(SPACE)[:1]
 
 
 @dataclass
