@@ -240,9 +240,8 @@ def tiny(tmp_path: Path) -> Bundle:
 
 
 def test_a_bundle_is_written_whole_or_in_two(tiny: Bundle, tmp_path: Path, capsys: Capture) -> None:
-    whole = bundling.write_bundle(tiny, tmp_path / "dist/bundle.zip", None)
-    assert [path.name for path in whole] == ["bundle.zip"]
-    split = bundling.write_bundle(tiny, tmp_path / "never.zip", tmp_path / "split")
+    tiny.write_whole(tmp_path / "dist/bundle.zip")
+    split = tiny.write(tmp_path / "split")
     assert [path.name for path in split] == ["function.zip", "layer.zip"]
     assert sorted(path.name for path in tmp_path.glob("*/*")) == ["bundle.zip", "function.zip", "layer.zip"]
     bundling.show_bundle(tiny, split)

@@ -19,164 +19,159 @@ DONE, FAILED, WRONG_CALL, BUG, INTERRUPTED = 0, 1, 2, 70, 130
 
 @dataclass(frozen=True)
 class Command:
-    """A command: its name, its function (``module:function`` in ``silversmith.cli``), its help and examples, the group
-    in which the help lists it, and its arguments as its usage shows them."""
+    """A command: its name, its function (``module:function`` in ``silversmith.cli``), its help and examples, and its
+    arguments as its usage shows them."""
 
     name: str
     function: str
     text: str
     examples: tuple[str, ...]
-    group: str = "Run"
     arguments: str = "[PIPELINE]"
 
 
-#: The groups of the help, in their order.
-GROUPS = ("Develop", "Run", "Repair", "Deploy")
+#: By the groups of the help, in its order: as a newcomer meets them. A module is imported when its command is called.
+GROUPS = {
+    "Develop": (
+        Command(
+            "init", "develop:init", "Write a new pipeline project.",
+            ("silversmith init shop", "silversmith init meters --example meter-readings"), "DIR",
+        ),
+        Command(
+            "dev", "run:dev", "Run while you edit: watch files and code, and open the page in a browser.",
+            ("silversmith dev", "silversmith dev --no-browser"),
+        ),
+        Command(
+            "check", "develop:check", "Show what a run would make of files, without a lake.",
+            (
+                "silversmith check orders.csv",
+                "silversmith check data --json",
+                "silversmith check x.csv --key orders/x.csv",
+            ), "FILE...",
+        ),
+        Command(
+            "infer", "develop:infer", "Write a pipeline for files like these.",
+            ("silversmith infer orders.csv", "silversmith infer data --output pipeline.py"), "FILE...",
+        ),
+        Command(
+            "explain", "develop:explain", "Explain an error code: what happened, and what to do.",
+            ("silversmith explain MissingColumn",), "CODE",
+        ),
+        Command(
+            "doctor", "develop:doctor", "Check that everything is there that the pipeline needs.",
+            ("silversmith doctor", "silversmith doctor --target aws"),
+        ),
+    ),
+    "Run": (
+        Command(
+            "run", "run:run", "Run the pipeline on this machine: what lands in bronze comes out in silver.",
+            (
+                "silversmith run",
+                "silversmith run --until-idle --workers 4",
+                "silversmith run jobs/shop.py --lake /data/lake",
+            ),
+        ),
+        Command(
+            "page", "run:page", "Show the pipeline in a browser: a lake without an engine, or on AWS.",
+            ("silversmith page", "silversmith page --target aws"),
+        ),
+        Command(
+            "put", "send:put", "Put files in bronze.",
+            ("silversmith put orders.csv --prefix orders", "silversmith put data --target aws"), "FILE...",
+        ),
+        Command(
+            "schema", "inspect:schema", "Show which columns silver has, and how they came to be.",
+            ("silversmith schema orders",), "TRANSFORM",
+        ),
+        Command(
+            "status", "inspect:status", "Show where everything is.",
+            ("silversmith status", "silversmith status --target aws --json"),
+        ),
+        Command(
+            "trace", "inspect:trace", "Show where one file is, and what happened to it.",
+            ("silversmith trace orders/2026-01.csv",), "KEY",
+        ),
+        Command(
+            "preview", "inspect:preview", "Show the rows that a file became, and those that were rejected.",
+            ("silversmith preview orders/2026-01.csv", "silversmith preview orders/2026-01.csv --limit 50"), "KEY",
+        ),
+        Command(
+            "query", "tables:query", "Ask the tables and views, in SQL.",
+            (
+                "silversmith query 'select * from orders limit 10'",
+                "silversmith query 'select count(*) from daily' --json",
+            ), "SQL",
+        ),
+        Command(
+            "tables", "tables:tables", "Show the tables and views, and keep them in order.",
+            (
+                "silversmith tables",
+                "silversmith tables optimize orders",
+                "silversmith tables vacuum --older-than 30d",
+                "silversmith tables rebuild orders",
+            ), "[ACTION] [NAME]",
+        ),
+    ),
+    "Repair": (
+        Command(
+            "failures", "inspect:failures", "Show what failed, and why.",
+            ("silversmith failures", "silversmith failures --rejected"),
+        ),
+        Command(
+            "redrive", "send:redrive", "Try again what failed.",
+            ("silversmith redrive --dry-run", "silversmith redrive --transform orders --newer-than 2h"),
+        ),
+        Command(
+            "reconcile", "reconcile:reconcile", "Repair what events missed.",
+            ("silversmith reconcile --dry-run", "silversmith reconcile --changed --target aws"),
+        ),
+        Command(
+            "replay", "send:replay", "Run files again.",
+            ("silversmith replay 'orders/2026-*.csv'", "silversmith replay '*' --changed --dry-run"), "PATTERN",
+        ),
+        Command(
+            "erase", "reconcile:erase", "Delete everything that came of a file, for good.",
+            (
+                "silversmith erase people/jane.csv --dry-run",
+                "silversmith erase --from keys.txt --target aws --report erased.json",
+            ), "KEY...",
+        ),
+        Command(
+            "take-over", "deploy:take_over", "Make silver that another pipeline made this one's.",
+            ("silversmith take-over", "silversmith take-over --target aws --yes"),
+        ),
+    ),
+    "Deploy": (
+        Command(
+            "template", "deploy:template", "Print the CloudFormation template of the pipeline.",
+            ("silversmith template --output template.json",),
+        ),
+        Command(
+            "bundle", "deploy:bundle", "Write the code that Lambda runs into a zip file.",
+            ("silversmith bundle --output code.zip",),
+        ),
+        Command(
+            "deploy", "deploy:deploy", "Create the pipeline on AWS, or update it.",
+            ("silversmith deploy", "silversmith deploy --yes --json"),
+        ),
+        Command(
+            "diff", "deploy:diff", "Show what deploying would change.",
+            ("silversmith diff",),
+        ),
+        Command(
+            "destroy", "deploy:destroy", "Remove the pipeline from AWS; its data stays.",
+            ("silversmith destroy",),
+        ),
+        Command(
+            "estimate", "develop:estimate", "Estimate how long files take on AWS, and what they cost.",
+            (
+                "silversmith estimate --files 1000000 --size 4096",
+                "silversmith estimate --files 50000 --size 20000000 --rate 100 --target aws --json",
+            ),
+        ),
+    ),
+}  # fmt: skip
 
-#: In the order of the help: by groups, and as a newcomer meets them. A module is imported when its command is called.
-COMMANDS = (
-    Command(
-        "init", "develop:init", "Write a new pipeline project.",
-        ("silversmith init shop", "silversmith init meters --example meter-readings"),
-        group="Develop", arguments="DIR",
-    ),
-    Command(
-        "dev", "run:dev", "Run while you edit: watch files and code, and open the page in a browser.",
-        ("silversmith dev", "silversmith dev --no-browser"),
-        group="Develop",
-    ),
-    Command(
-        "check", "develop:check", "Show what a run would make of files, without a lake.",
-        ("silversmith check orders.csv", "silversmith check data --json", "silversmith check x.csv --key orders/x.csv"),
-        group="Develop", arguments="FILE...",
-    ),
-    Command(
-        "infer", "develop:infer", "Write a pipeline for files like these.",
-        ("silversmith infer orders.csv", "silversmith infer data --output pipeline.py"),
-        group="Develop", arguments="FILE...",
-    ),
-    Command(
-        "explain", "develop:explain", "Explain an error code: what happened, and what to do.",
-        ("silversmith explain MissingColumn",),
-        group="Develop", arguments="CODE",
-    ),
-    Command(
-        "doctor", "develop:doctor", "Check that everything is there that the pipeline needs.",
-        ("silversmith doctor", "silversmith doctor --target aws"),
-        group="Develop",
-    ),
-    Command(
-        "run", "run:run", "Run the pipeline on this machine: what lands in bronze comes out in silver.",
-        (
-            "silversmith run",
-            "silversmith run --until-idle --workers 4",
-            "silversmith run jobs/shop.py --lake /data/lake",
-        ),
-    ),
-    Command(
-        "page", "run:page", "Show the pipeline in a browser: a lake without an engine, or on AWS.",
-        ("silversmith page", "silversmith page --target aws"),
-    ),
-    Command(
-        "put", "send:put", "Put files in bronze.",
-        ("silversmith put orders.csv --prefix orders", "silversmith put data --target aws"),
-        arguments="FILE...",
-    ),
-    Command(
-        "schema", "inspect:schema", "Show which columns silver has, and how they came to be.",
-        ("silversmith schema orders",),
-        arguments="TRANSFORM",
-    ),
-    Command(
-        "status", "inspect:status", "Show where everything is.",
-        ("silversmith status", "silversmith status --target aws --json"),
-    ),
-    Command(
-        "trace", "inspect:trace", "Show where one file is, and what happened to it.",
-        ("silversmith trace orders/2026-01.csv",),
-        arguments="KEY",
-    ),
-    Command(
-        "preview", "inspect:preview", "Show the rows that a file became, and those that were rejected.",
-        ("silversmith preview orders/2026-01.csv", "silversmith preview orders/2026-01.csv --limit 50"),
-        arguments="KEY",
-    ),
-    Command(
-        "query", "tables:query", "Ask the tables and views, in SQL.",
-        ("silversmith query 'select * from orders limit 10'", "silversmith query 'select count(*) from daily' --json"),
-        arguments="SQL",
-    ),
-    Command(
-        "tables", "tables:tables", "Show the tables and views, and keep them in order.",
-        (
-            "silversmith tables", "silversmith tables optimize orders", "silversmith tables vacuum --older-than 30d",
-            "silversmith tables rebuild orders",
-        ),
-        arguments="[ACTION] [NAME]",
-    ),
-    Command(
-        "failures", "inspect:failures", "Show what failed, and why.",
-        ("silversmith failures", "silversmith failures --rejected"),
-        group="Repair",
-    ),
-    Command(
-        "redrive", "send:redrive", "Try again what failed.",
-        ("silversmith redrive --dry-run", "silversmith redrive --transform orders --newer-than 2h"),
-        group="Repair",
-    ),
-    Command(
-        "reconcile", "reconcile:reconcile", "Repair what events missed.",
-        ("silversmith reconcile --dry-run", "silversmith reconcile --changed --target aws"),
-        group="Repair",
-    ),
-    Command(
-        "replay", "send:replay", "Run files again.",
-        ("silversmith replay 'orders/2026-*.csv'", "silversmith replay '*' --changed --dry-run"),
-        group="Repair", arguments="PATTERN",
-    ),
-    Command(
-        "erase", "reconcile:erase", "Delete everything that came of a file, for good.",
-        (
-            "silversmith erase people/jane.csv --dry-run",
-            "silversmith erase --from keys.txt --target aws --report erased.json",
-        ),
-        group="Repair", arguments="KEY...",
-    ),
-    Command(
-        "take-over", "deploy:take_over", "Make silver that another pipeline made this one's.",
-        ("silversmith take-over", "silversmith take-over --target aws --yes"),
-        group="Repair",
-    ),
-    Command(
-        "template", "deploy:template", "Print the CloudFormation template of the pipeline.",
-        ("silversmith template --output template.json",),
-        group="Deploy",
-    ),
-    Command(
-        "bundle", "deploy:bundle", "Write the code that Lambda runs into a zip file.",
-        ("silversmith bundle --output code.zip",),
-        group="Deploy",
-    ),
-    Command(
-        "deploy", "deploy:deploy", "Create the pipeline on AWS, or update it.",
-        ("silversmith deploy", "silversmith deploy --yes --json"),
-        group="Deploy",
-    ),
-    Command("diff", "deploy:diff", "Show what deploying would change.", ("silversmith diff",), group="Deploy"),
-    Command(
-        "destroy", "deploy:destroy", "Remove the pipeline from AWS; its data stays.",
-        ("silversmith destroy",),
-        group="Deploy",
-    ),
-    Command(
-        "estimate", "develop:estimate", "Estimate how long files take on AWS, and what they cost.",
-        (
-            "silversmith estimate --files 1000000 --size 4096",
-            "silversmith estimate --files 50000 --size 20000000 --rate 100 --target aws --json",
-        ),
-        group="Deploy",
-    ),
-)  # fmt: skip
+COMMANDS = [command for commands in GROUPS.values() for command in commands]
 
 
 def _version() -> str:
@@ -195,18 +190,18 @@ def application() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    groups = {name: Group(name, sort_key=position) for position, name in enumerate(GROUPS)}
-    for position, command in enumerate(COMMANDS):
-        usage = " ".join(filter(None, ("Usage: silversmith", command.name, "[OPTIONS]", command.arguments)))
-        app.command(
-            f"silversmith.cli.{command.function}",
-            name=command.name,
-            help=command.text,
-            group=groups[command.group],
-            usage=usage,
-            sort_key=position,
-            help_epilogue="Examples:\n\n" + "\n\n".join(f"  {line}" for line in command.examples),
-        )
+    for number, (name, commands) in enumerate(GROUPS.items()):
+        group = Group(name, sort_key=number)
+        for position, command in enumerate(commands):
+            app.command(
+                f"silversmith.cli.{command.function}",
+                name=command.name,
+                help=command.text,
+                group=group,
+                usage=f"Usage: silversmith {command.name} [OPTIONS] {command.arguments}",
+                sort_key=position,
+                help_epilogue="Examples:\n\n" + "\n\n".join(f"  {line}" for line in command.examples),
+            )
     app.register_install_completion_command(add_to_startup=False)
     others = Group("Options", sort_key=len(GROUPS))
     for name in ("--help", "--version", "--install-completion"):

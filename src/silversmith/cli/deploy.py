@@ -6,6 +6,8 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from json import dumps
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -27,9 +29,21 @@ from silversmith.cli.options import (
     flag,
     locate_deployment,
     locate_pipeline,
+    open_account,
     open_target,
 )
-from silversmith.cli.screen import ask, can_ask, confirm, say, say_document, say_json, say_table, set_quiet, warn
+from silversmith.cli.screen import (
+    ask,
+    can_ask,
+    confirm,
+    require_person,
+    say,
+    say_document,
+    say_json,
+    say_table,
+    set_quiet,
+    warn,
+)
 from silversmith.operations import WrongCall
 from silversmith.operations.text import count, duration, shown, size
 
@@ -61,10 +75,9 @@ def prepare_release(
     """
     if image and not options.image:
         raise WrongCall("--image is for functions that run from an image: add Deployment(image=True)")
-    from silversmith.aws.account import open_account
     from silversmith.aws.deploy import release
 
-    account = open_account(endpoint_url=endpoint_url)
+    account = open_account(endpoint_url)
     if not quiet:
         say(f"{options.name(located.pipeline.name)} in the account {account_text(account)}")
         say("gathering the code and its packages")
@@ -73,18 +86,18 @@ def prepare_release(
 
 
 def account_text(account: Account) -> str:
-    """An account for a person: its number and region."""
     at = f", at {account.endpoint_url}" if account.endpoint_url else ""
     return f"{account.id}, {account.region}{at}"
 
 
-def say_event(line: str) -> None:
-    """Print an event of CloudFormation."""
-    say(line, style="bold red" if "_FAILED" in line else "")
+def _place(account: Account) -> dict[str, str]:
+    return {"account": account.id, "region": account.region}
 
 
-def no_events(line: str) -> None:
-    """Ignore an event, because the command prints one JSON document."""
+def say_event(line: str, *, json: bool) -> None:
+    """Print an event of CloudFormation, unless the command prints one JSON document."""
+    if not json:
+        say(line, style="bold red" if "_FAILED" in line else "")
 
 
 def agreed(question: str, *, yes: bool) -> bool:
@@ -93,11 +106,8 @@ def agreed(question: str, *, yes: bool) -> bool:
     Raises:
         WrongCall: nobody can be asked.
     """
-    if not yes and not can_ask():
-        raise WrongCall(
-            f"nobody can be asked, because this is no terminal: {question} Look at it with `silversmith diff`, and say "
-            "yes with --yes."
-        )
+    if not yes:
+        require_person(f": {question} Look at it with `silversmith diff`, and say yes with --yes.")
     return yes or confirm(question)
 
 
@@ -126,15 +136,10 @@ def template(
     if form == "terraform":
         return write_terraform(located, options, output)
     compiled = compile_template(located.pipeline, located.reference, deployment=options)
-    if form == "yaml":
-        text = yaml_text(compiled)
-    elif output is None:
+    if form == "json" and output is None:
         say_json(compiled)
         return 0
-    else:
-        import json as standard_json
-
-        text = standard_json.dumps(compiled, indent=2) + "\n"
+    text = yaml_text(compiled) if form == "yaml" else dumps(compiled, indent=2) + "\n"
     if output is None:
         say_document(text)
     else:
@@ -216,7 +221,8 @@ def bundle(
 
     runtime = Runtime(architecture or options.architecture, python)
     spec = located.pipeline.tables
-    if options.image and not tables and split is not None:
+    is_image = options.image and not tables
+    if is_image and split is not None:
         raise WrongCall("--split is for zips, and the deployment has an image: name its folder with --output.")
     if tables and not spec.tables:
         raise WrongCall(f"The pipeline {located.pipeline.name!r} has no tables: declare one with pipeline.table(…).")
@@ -225,14 +231,17 @@ def bundle(
             built = build_tables(spec, located.root, Path(work), runtime=runtime, extra=options.own_packages)
         else:
             built = gather_code(located, Path(work), options, runtime)
-        if options.image and not tables:
+        if is_image:
             written: Sequence[Path] = [write_image(built, output)]
+        elif split is not None:
+            written = built.write(split)
         else:
-            written = write_bundle(built, output or Path("bundle.zip"), split)
+            written = [output or Path("bundle.zip")]
+            built.write_whole(written[0])
         if json:
             say_json(bundle_document(built, written))
         else:
-            show_bundle(built, written, is_image=options.image and not tables)
+            show_bundle(built, written, is_image=is_image)
     return 0
 
 
@@ -243,20 +252,10 @@ def write_image(built: Bundle, folder: Path | None = None) -> Path:
     return write_context(built, folder or Path("bundle-image"))
 
 
-def write_bundle(built: Bundle, output: Path, split: Path | None) -> Sequence[Path]:
-    """Write the zip, or two zips into the folder ``split``. Returns their paths."""
-    if split is not None:
-        return built.write(split)
-    built.write_whole(output)
-    return [output]
-
-
 def show_bundle(built: Bundle, written: Sequence[Path], *, is_image: bool = False) -> None:
-    """Print a bundle for a person."""
     from silversmith.aws import bundle, image
 
-    most = image.MOST_BYTES if is_image else bundle.MOST_BYTES
-
+    most = (image if is_image else bundle).MOST_BYTES
     say(f"for Lambda's Python {built.runtime.python} on {built.runtime.architecture}; versions: {built.origin}")
     say_table([(size(share.size), share.name) for share in built.shares[:MOST_PACKAGES]], right=[0], indent=2)
     if len(built.shares) > MOST_PACKAGES:
@@ -272,7 +271,6 @@ def _size(path: Path) -> int:
 
 
 def bundle_document(built: Bundle, written: Sequence[Path]) -> dict[str, Any]:
-    """A bundle as JSON values."""
     return {
         "architecture": built.runtime.architecture,
         "python": built.runtime.python,
@@ -303,12 +301,10 @@ def deploy(
     """
     located, options = locate_deployment(pipeline, deployment)
     if options.image and not image:
-        from silversmith.aws.account import open_account
-
         command = ["silversmith", "deploy", *([] if pipeline == PIPELINE else [pipeline])]
         command += ["--deployment", deployment] if deployment else []
         command += ["--endpoint-url", endpoint_url] if endpoint_url else []
-        return prepare_image(located, options, open_account(endpoint_url=endpoint_url), command, json=json)
+        return prepare_image(located, options, open_account(endpoint_url), command, json=json)
     with prepare_release(located, options, endpoint_url, quiet=json, image=image) as (release, account):
         return deploy_release(release, account, yes=yes, json=json, drain=not no_drain)
 
@@ -362,7 +358,7 @@ def deploy_release(
 
     try:
         done = operation(
-            release, account, confirm=confirm_changes, tell=no_events if json else say_event, pause=pause, drain=drain
+            release, account, confirm=confirm_changes, tell=partial(say_event, json=json), pause=pause, drain=drain
         )
     except KeyboardInterrupt:
         if confirmed:
@@ -421,7 +417,6 @@ def _estimated(history: History, release: Release) -> Estimate:
 
 
 def show_diff(diff: Diff, release: Release, *, to_stderr: bool = False) -> None:
-    """Print what would change, for a person."""
     counted = [_history(each, _estimated(each, release)) for each in diff.histories]
     advice = ['since="deploy" has a transform leave them alone'] if counted else []
     if to_stderr:
@@ -464,11 +459,9 @@ def round_line(scheduled: ScheduledRound) -> str:
 
 
 def deploy_document(done: Deployed, account: Account) -> dict[str, Any]:
-    """A deployment as JSON values."""
     return {
         "stack": done.name,
-        "account": account.id,
-        "region": account.region,
+        **_place(account),
         "deployed": done.state is not None,
         "changed": done.changed,
         "status": done.state.status if done.state else None,
@@ -501,7 +494,7 @@ def diff_release(release: Release, account: Account, *, json: bool, pause: Pause
 
     changes = operation(release, account, pause=pause)
     if json:
-        say_json({"stack": release.name, "account": account.id, "region": account.region, **changes.to_dict()})
+        say_json({"stack": release.name, **_place(account), **changes.to_dict()})
         return 0
     show_diff(changes, release)
     losses = f", {count(len(changes.losses), 'loss', 'losses')}" if changes.losses else ""
@@ -531,9 +524,8 @@ def destroy(
     Exit code 0: it is gone, or was not there. 1: it is still there.
     """
     located, options = locate_deployment(pipeline, deployment)
-    from silversmith.aws.account import open_account
 
-    name, account = options.name(located.pipeline.name), open_account(endpoint_url=endpoint_url)
+    name, account = options.name(located.pipeline.name), open_account(endpoint_url)
     return destroy_stack(name, account, DataDeletion(delete_data, frozenset(bucket)), yes=yes, json=json)
 
 
@@ -584,7 +576,7 @@ def destroy_stack(
     inventory = operation.take_inventory(name, account)
     if inventory is None:
         if json:
-            say_json({"stack": name, "account": account.id, "region": account.region, "destroyed": False})
+            say_json({"stack": name, **_place(account), "destroyed": False})
         else:
             say(f"there is no stack {name} in the account {account_text(account)}: nothing was to be done")
         return 0
@@ -594,7 +586,7 @@ def destroy_stack(
     erased: Sequence[str] = ()
     destroyed = agreed(f"Destroy {name} in the account {account_text(account)}?", yes=yes)
     if destroyed:
-        tell = no_events if json else say_event
+        tell = partial(say_event, json=json)
         operation.destroy(name, account, tell=tell, pause=pause)
         if data.requested:
             erased = operation.erase(inventory, account, asked=True, confirm=data.confirm, tell=tell)
@@ -624,11 +616,9 @@ def _show_inventory(inventory: Inventory, account: Account) -> None:
 def destroy_document(
     inventory: Inventory, account: Account, erased: Sequence[str], *, destroyed: bool
 ) -> dict[str, Any]:
-    """A destruction as JSON values."""
     return {
         "stack": inventory.name,
-        "account": account.id,
-        "region": account.region,
+        **_place(account),
         "destroyed": destroyed,
         "resources": list(inventory.resources),
         "messages": sum(inventory.queued.values()),
@@ -656,13 +646,12 @@ def take_over(
     definition = locate_pipeline(pipeline).pipeline
     names = [definition.find(transform).name] if transform else [each.name for each in definition.transforms]
     owner, silver, quarantine = silver_and_owner(pipeline, where)
-    owners = {name: tuple(others(silver, quarantine, name, owner)) for name in names}
-    owners = {name: former for name, former in owners.items() if former}
+    owners = {name: former for name in names if (former := [*others(silver, quarantine, name, owner)])}
     if not json:
         for name, former in owners.items():
             say(f"{name}: {' and '.join(former)} → {owner.name}")
-    if owners and not yes and not can_ask():
-        raise WrongCall("nobody can be asked, because this is no terminal: say yes with --yes")
+    if owners and not yes:
+        require_person(": say yes with --yes")
     all_former = ", ".join(sorted({name for former in owners.values() for name in former}))
     question = f"If {all_former} still runs, its files of these transforms fail from now on. Take it over?"
     done = not owners or yes or confirm(question)
@@ -670,7 +659,7 @@ def take_over(
         for name in owners:
             take(silver, quarantine, name, owner)
     if json:
-        taken = [{"transform": name, "from": list(former)} for name, former in owners.items()]
+        taken = [{"transform": name, "from": former} for name, former in owners.items()]
         say_json({"owner": owner.name, "done": done, "taken": taken})
     elif not owners:
         say(f"no other pipeline has silver of {', '.join(names)} in {owner.silver}: nothing was to be done")
@@ -688,12 +677,11 @@ def silver_and_owner(pipeline: str, where: Where) -> tuple[Owner, Store | None, 
         NoAccount: there are no credentials for AWS.
     """
     if where.on_aws:
-        from silversmith.aws.account import open_account
         from silversmith.aws.artefacts import existing_bucket
         from silversmith.aws.deploy import owner as owner_on_aws
 
         located, options = locate_deployment(pipeline, where.deployment)
-        account = open_account(endpoint_url=where.endpoint_url)
+        account = open_account(where.endpoint_url)
         owner = owner_on_aws(located.pipeline, options)
         return owner, existing_bucket(account, owner.silver), existing_bucket(account, owner.quarantine)
     with open_target(pipeline, where) as (_, target):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from silversmith.cli import completion
 from silversmith.cli.options import (
     HERE,
     LAKE,
@@ -24,6 +23,8 @@ from silversmith.cli.options import (
     PipelineOption,
     QuietOption,
     Where,
+    complete_keys,
+    complete_transforms,
     flag,
     load_pipeline,
     number,
@@ -89,13 +90,13 @@ def check(
     key: Annotated[
         str | None,
         Parameter(
-            completer=completion.keys, help="The key that the one file would have in bronze; else its path says it."
+            completer=complete_keys, help="The key that the one file would have in bronze; else its path says it."
         ),
     ] = None,
     transform: Annotated[
         str | None,
         Parameter(
-            completer=completion.transforms,
+            completer=complete_transforms,
             help="Only by this transform, also where its pattern matches none of the files.",
         ),
     ] = None,

@@ -10,7 +10,6 @@ from unicodedata import normalize
 
 from cyclopts import Parameter
 
-from silversmith.cli import completion
 from silversmith.cli.options import (
     HERE,
     PIPELINE,
@@ -21,6 +20,7 @@ from silversmith.cli.options import (
     PipelineOption,
     TransformOption,
     Where,
+    complete_transforms,
     flag,
     key_pattern,
     number,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
         ChainStatus,
         SchemaHistory,
         Silver,
-        SilverCounts,
         Status,
         Step,
         Trace,
@@ -83,7 +82,7 @@ def _show_status(report: Status, where: Where, no_history: str) -> None:
     say()
     say_table(_chain(report.buckets["bronze"], report.chain))
     say()
-    in_silver = [_in_silver(transform.name, transform.silver) for transform in report.transforms if transform.silver]
+    in_silver = [_in_silver(transform) for transform in report.transforms if transform.silver]
     if in_silver:
         say_table(in_silver, header=_IN_SILVER, right=range(1, len(_IN_SILVER)))
         say()
@@ -93,11 +92,10 @@ def _show_status(report: Status, where: Where, no_history: str) -> None:
     say_table(map(_on_the_way, report.transforms), header=_ON_THE_WAY, right=range(1, len(_ON_THE_WAY)))
     if report.tables:
         say()
-        rows = ((each.name, each.kind, each.rows, each.files, each.version, each.committed) for each in report.tables)
-        cells = (
-            ["-" if cell is None else f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows
+        rows = [(each.name, each.kind, each.rows, each.files, each.version, each.committed) for each in report.tables]
+        say_table(
+            map(_cells, rows), header=("table", "kind", "rows", "files", "version", "committed"), right=range(2, 5)
         )
-        say_table(cells, header=("table", "kind", "rows", "files", "version", "committed"), right=range(2, 5))
     if (queue := report.tables_queue) is not None:
         say(
             f"on the way into tables: {queue.waiting:,} waiting, {queue.in_flight:,} in flight, oldest "
@@ -161,9 +159,15 @@ def _commands(report: Status) -> list[tuple[str, str]]:
     return [command for command, number in commands.items() if number]
 
 
-def _in_silver(name: str, silver: SilverCounts) -> tuple[str, ...]:
+def _cells(row: Sequence[str | int | None]) -> list[str]:
+    return ["-" if cell is None else f"{cell:,}" if isinstance(cell, int) else cell for cell in row]
+
+
+def _in_silver(transform: TransformStatus) -> list[str]:
+    silver = transform.silver
+    assert silver is not None
     numbers = silver.files, silver.rows, silver.rejected, silver.partial, silver.outdated, silver.orphaned
-    return name, *("-" if number is None else f"{number:,}" for number in numbers)
+    return _cells([transform.name, *numbers])
 
 
 def _chain(bronze: str, chain: ChainStatus) -> list[tuple[str, str]]:
@@ -176,16 +180,10 @@ def _chain(bronze: str, chain: ChainStatus) -> list[tuple[str, str]]:
     ]
 
 
-def _on_the_way(status: TransformStatus) -> tuple[str, ...]:
-    return (
-        status.name,
-        f"{status.waiting:,}",
-        f"{status.in_flight:,}",
-        duration(status.oldest_seconds),
-        "-" if status.retried is None else f"{status.retried:,}",
-        f"{status.quarantined:,}",
-        f"{status.dead:,}",
-    )
+def _on_the_way(status: TransformStatus) -> list[str]:
+    oldest = duration(status.oldest_seconds)
+    failing = status.retried, status.quarantined, status.dead
+    return _cells([status.name, status.waiting, status.in_flight, oldest, *failing])
 
 
 def failures(
@@ -246,7 +244,6 @@ def _show_counts(counts: Sequence[FailureCount]) -> None:
 
 
 def by_cause(failures: Iterable[_Failed], cause: Callable[[_Failed], object]) -> list[list[_Failed]]:
-    """The failures, those of the same cause together: the most frequent cause first."""
     groups: dict[object, list[_Failed]] = {}
     for failure in failures:
         groups.setdefault(cause(failure), []).append(failure)
@@ -506,7 +503,6 @@ def _step(step: Step) -> tuple[str, ...]:
 
 
 def _remark(step: Step) -> str:
-    """The details of a hop in a few words."""
     detail = step.detail
     parts = [f"attempt {step.attempt}"] if step.attempt else []
     if "rows_written" in detail and step.what in {"committed", "duplicate"}:
@@ -587,7 +583,7 @@ _SHORT = 12
 
 def schema(
     transform: Annotated[
-        str, Parameter(name="TRANSFORM", completer=completion.transforms, help="The name of the transform.")
+        str, Parameter(name="TRANSFORM", completer=complete_transforms, help="The name of the transform.")
     ],
     /,
     *,

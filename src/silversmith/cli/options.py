@@ -1,4 +1,5 @@
-"""The options that commands share, and what they name: a pipeline, a lake or a stack, patterns and times."""
+"""The options that commands share, their completions, and what they name: a pipeline, a lake or a stack, patterns and
+times."""
 
 from __future__ import annotations
 
@@ -6,21 +7,76 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, validators
 
-from silversmith.cli import completion
 from silversmith.cli.screen import warn
 from silversmith.operations import WrongCall
 from silversmith.operations.text import length, moment
 
 if TYPE_CHECKING:
+    from cyclopts.completion import CompletionContext
+
+    from silversmith.aws.account import Account
     from silversmith.keypatterns import KeyPattern
     from silversmith.operations.target import Target
     from silversmith.pipeline import Located, Pipeline
     from silversmith.pipeline.deployment import Deployment
+
+
+#: The defaults.
+PIPELINE = "pipeline.py"
+LAKE = Path("lake")
+
+# -- completions of a shell: cyclopts calls these while a person types, and takes an error for no candidates.
+# https://cyclopts.readthedocs.io/en/latest/shell_completion.html
+
+#: So many keys are offered.
+MOST_OFFERED = 200
+
+
+def complete_transforms(context: CompletionContext) -> dict[str, str]:
+    return {each.name: each.pattern.text for each in _typed_pipeline(context).transforms}
+
+
+def complete_tables(context: CompletionContext) -> dict[str, str]:
+    gold = _typed_pipeline(context).tables
+    return {each.name: "table" for each in gold.tables} | {each.name: "view" for each in gold.views}
+
+
+def complete_keys(context: CompletionContext) -> list[str]:
+    """The first keys in bronze that begin with what is there; none on AWS, which would take a request."""
+    from silversmith.local.lake import LakeFolder
+
+    if _value(context, "--target", "local") != "local":
+        return []
+    lake, bronze = LakeFolder(Path(_value(context, "--lake", str(LAKE)))), _typed_pipeline(context).bronze
+    if not lake.bucket(bronze).is_dir():
+        return []
+    listed = lake.store(bronze, foreign_writers=True).list(context.incomplete)
+    return [head.key for head in islice(listed, MOST_OFFERED)]
+
+
+def complete_pipelines(context: CompletionContext) -> list[str]:
+    typed = Path(context.incomplete)
+    folder = typed if context.incomplete.endswith("/") or not context.incomplete else typed.parent
+    paths = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    return [f"{path}/" if path.is_dir() else str(path) for path in paths if path.is_dir() or path.suffix == ".py"]
+
+
+def _typed_pipeline(context: CompletionContext) -> Pipeline:
+    return load_pipeline(_value(context, "--pipeline", PIPELINE))
+
+
+def _value(context: CompletionContext, option: str, default: str) -> str:
+    typed = context.get(option)
+    return (typed.raw if typed is not None else None) or default
+
+
+# -- options
 
 
 def flag(help: str, *names: str) -> Parameter:  # noqa: A002 -- as cyclopts calls it
@@ -37,22 +93,22 @@ _PIPELINE_HELP = "The pipeline: path/to/file.py, or package.module:attribute."
 
 #: The pipeline as a command's argument; all commands understand it as an option, too.
 PipelineArgument = Annotated[
-    str, Parameter(name="--pipeline", completer=completion.pipelines, help=_PIPELINE_HELP, show_default=True)
+    str, Parameter(name="--pipeline", completer=complete_pipelines, help=_PIPELINE_HELP, show_default=True)
 ]
 
 #: The pipeline, for commands whose argument is something else.
-PipelineOption = Annotated[str, Parameter(name="--pipeline", completer=completion.pipelines, help=_PIPELINE_HELP)]
+PipelineOption = Annotated[str, Parameter(name="--pipeline", completer=complete_pipelines, help=_PIPELINE_HELP)]
 
 FilesArgument = Annotated[
     Path, Parameter(name="FILE", required=True, help="Files, and folders with everything below them.")
 ]
 LakeOption = Annotated[Path, Parameter(name="--lake", help="The folder that holds the buckets.")]
 KeyArgument = Annotated[
-    str, Parameter(name="KEY", completer=completion.keys, help="The key in bronze, as in flights/2026-01.csv.")
+    str, Parameter(name="KEY", completer=complete_keys, help="The key in bronze, as in flights/2026-01.csv.")
 ]
-TransformOption = Annotated[str | None, Parameter(completer=completion.transforms, help="Only this transform's.")]
+TransformOption = Annotated[str | None, Parameter(completer=complete_transforms, help="Only this transform's.")]
 KeyOption = Annotated[
-    str | None, Parameter(completer=completion.keys, help="Only of keys that match, as in 'flights/*.csv'.")
+    str | None, Parameter(completer=complete_keys, help="Only of keys that match, as in 'flights/*.csv'.")
 ]
 JsonOption = Annotated[bool, flag("Print one JSON document, and nothing else.", "--json")]
 QuietOption = Annotated[bool, flag("Print only what went wrong; the exit code says the rest.", "--quiet", "-q")]
@@ -81,10 +137,6 @@ ImageOption = Annotated[
         help="Of a deployment with an image: its URI in ECR, with tag or digest.",
     ),
 ]
-
-#: The defaults.
-PIPELINE = "pipeline.py"
-LAKE = Path("lake")
 
 
 @Parameter(name="*")
@@ -146,6 +198,12 @@ def point(text: str | None, option: str, now: float) -> float | None:
     return at
 
 
+def open_account(endpoint_url: str | None) -> Account:
+    from silversmith.aws.account import open_account
+
+    return open_account(endpoint_url=endpoint_url)
+
+
 def load_pipeline(name: str) -> Pipeline:
     """The pipeline. See :func:`locate_pipeline`."""
     return locate_pipeline(name).pipeline
@@ -185,12 +243,11 @@ def open_target(pipeline: str, where: Where, *, writable: bool = False) -> Itera
         NoAccount: there are no credentials for AWS.
     """
     if where.on_aws:
-        from silversmith.aws.account import open_account
         from silversmith.operations.aws import open_stack
 
         located, deployment = locate_deployment(pipeline, where.deployment)
         name = deployment.name(located.pipeline.name)
-        with open_stack(open_account(endpoint_url=where.endpoint_url), name, located.pipeline, tell=warn) as opened:
+        with open_stack(open_account(where.endpoint_url), name, located.pipeline, tell=warn) as opened:
             yield opened
         return
     from silversmith.local.lake import LakeFolder

@@ -11,25 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from silversmith.cli import completion
 from silversmith.cli.options import (
     HERE,
     PIPELINE,
-    DryRunOption,
     JsonOption,
     PipelineArgument,
     PipelineOption,
     QuietOption,
     TransformOption,
     Where,
+    complete_keys,
     flag,
     number,
     open_target,
     warn_no_engine,
 )
-from silversmith.cli.screen import can_ask, confirm, progress_bar, say, say_json, set_quiet, warn
-from silversmith.cli.send import MOST_NAMED, say_more
-from silversmith.cli.sending import AfterOption, MaxFailuresOption, RateOption, Sending, YesOption, show_plan
+from silversmith.cli.screen import confirm, require_person, say, say_json, set_quiet, warn
+from silversmith.cli.send import MOST_NAMED, Sending, SendOptions, say_more, show_plan
 from silversmith.operations import WrongCall
 from silversmith.operations.text import count, shown
 
@@ -58,8 +56,6 @@ _GROUPS = ("found", "waiting", "orphaned", "foreign", "given_up", "archived", "m
 
 @dataclass
 class _RoundTally:
-    """What a comparison came to."""
-
     limit: int
     dry_run: bool
     json: bool
@@ -111,16 +107,12 @@ def reconcile(
         bool, flag("Compute every view again instead, show what differs, and repair it.", "--views")
     ] = False,
     prove: Annotated[bool, flag("List silver, too, and compare the lineage with it.", "--prove")] = False,
-    rate: RateOption = None,
-    max_failures: MaxFailuresOption = 0.1,
-    after: AfterOption = "",
-    yes: YesOption = False,
+    how: SendOptions = SendOptions(),  # noqa: B008 -- frozen
     delete_orphans: Annotated[
         bool, flag("Delete instead what nothing in bronze stands for, and its rows in tables.", "--delete-orphans")
     ] = False,
     there: Annotated[bool, flag("Have the deployed function begin a round, and do not wait.", "--there")] = False,
     limit: Annotated[int, number("Name at most so many keys; all are counted and sent.", 0)] = MOST_NAMED,
-    dry_run: DryRunOption = False,
     where: Where = HERE,
     quiet: QuietOption = False,
     json: JsonOption = False,
@@ -133,70 +125,59 @@ def reconcile(
     """
     set_quiet(quiet)
     if views:
-        if transform is not None or changed or dead:
-            raise WrongCall("--views looks at views alone: leave --transform, --changed and --dead away")
-        return _reconcile_views(pipeline, where, dry_run=dry_run, json=json)
+        _refuse("--views looks at views alone: leave --transform, --changed and --dead away", transform, changed, dead)
+        return _reconcile_views(pipeline, where, dry_run=how.dry_run, json=json)
     if delete_orphans:
-        is_alone = not (changed or dead or prove or there or after or rate is not None)
-        return _delete_orphans(
-            pipeline, where, transform, limit, is_alone=is_alone, dry_run=dry_run, yes=yes, json=json
-        )
+        advice = "--delete-orphans only deletes: leave all but --transform, --limit, --dry-run and --yes away"
+        _refuse(advice, changed, dead, prove, there, how.after, how.rate)
+        return _delete_orphans(pipeline, where, transform, limit, how, json=json)
     if there:
-        if transform is not None or dead or after or dry_run or rate is not None:
-            raise WrongCall(
-                "--there begins a whole round: leave --transform, --dead, --after, --rate and --dry-run away"
-            )
+        advice = "--there begins a whole round: leave --transform, --dead, --after, --rate and --dry-run away"
+        _refuse(advice, transform, dead, how.after, how.dry_run, how.rate)
         return _reconcile_there(pipeline, where, changed=changed, prove=prove, json=json)
-    from silversmith.operations.pace import Place, batch_of
+    from silversmith.operations.pace import batch_of
     from silversmith.operations.plan import count_changed
     from silversmith.operations.reconcile import RECONCILE_BATCH, plan, reconcile_tables
     from silversmith.operations.reconcile import reconcile as operation
 
-    tally = _RoundTally(limit, dry_run, json)
+    tally = _RoundTally(limit, how.dry_run, json)
     options: dict[str, Any] = {"transform": transform, "changed": changed, "dead": dead, "prove": prove}
-    chosen = {f"--{name}": value for name, value in options.items()} | {"--yes": yes}
-    sending = Sending("reconcile", pipeline=pipeline, options=chosen, where=where, rate=rate, max_failures=max_failures)
-    with (
-        open_target(pipeline, where, writable=not dry_run) as (definition, target),
-        sending.cut_short(),
-    ):
+    chosen = {f"--{name}": value for name, value in options.items()}
+    sending = Sending(["reconcile"], chosen, pipeline, where, how, json)
+    with sending.opened(transform) as (definition, target, place):
         plans = plan(definition, target, transform=transform, prove=prove)
         if not json:
             _show_plans(plans)
-        place = Place.parse(after, transform)
-        if changed and not yes and not dry_run:
-            counted = count_changed(definition, target, transform=transform, after=place)
-            sending.require_agreement(counted, definition, target, where, json=json)
-        sent_at_once = batch_of(rate, RECONCILE_BATCH)
-        batches = operation(definition, target, dry_run=dry_run, sent_at_once=sent_at_once, after=place, **options)
-        with progress_bar("keys", json=json) as advance:
-            for batch in sending.paced(batches, target, after=after, dry_run=dry_run):
-                advance(batch.checked)
-                tally.add(batch)
+        if changed:
+            sending.require_agreement(
+                lambda: count_changed(definition, target, transform=transform, after=place), definition, target
+            )
+        sent_at_once = batch_of(how.rate, RECONCILE_BATCH)
+        batches = operation(definition, target, dry_run=how.dry_run, sent_at_once=sent_at_once, after=place, **options)
+        for batch in sending.paced(batches, target, unit="keys", number=lambda batch: batch.checked):
+            tally.add(batch)
         if not sending.stopped:
-            for lacking in reconcile_tables(definition, target, transform=transform, dry_run=dry_run):
+            for lacking in reconcile_tables(definition, target, transform=transform, dry_run=how.dry_run):
                 tally.add_table(lacking)
-        running = target.running()
-        takes = sending.plan(definition, target, where) if dry_run else None
     if json:
-        say_json(tally.document(plans) | sending.document(takes))
+        say_json(tally.document(plans) | sending.document())
     else:
-        _show_tally(tally, takes)
-        _warn_if_idle(tally, running=running or dry_run)
+        _show_tally(tally, sending.plan)
+        if (tally.totals["found"] or tally.behind) and sending.is_idle:
+            warn_no_engine()
     return sending.end() or int(tally.totals["foreign"] > 0)
 
 
-def _warn_if_idle(tally: _RoundTally, *, running: bool) -> None:
-    if (tally.totals["found"] or tally.behind) and not running:
-        warn_no_engine()
+def _refuse(advice: str, *excluded: object) -> None:
+    if any(excluded):
+        raise WrongCall(advice)
 
 
 def _show_tally(tally: _RoundTally, takes: SendPlan | None) -> None:
     _show_totals(tally.totals, tally.kinds, len(tally.listed))
     sent = "would be sent" if tally.dry_run else "sent"
     say(f"{count(tally.checked, 'key')} looked at, {tally.totals['found']:,} {sent}")
-    if takes is not None:
-        show_plan(takes)
+    show_plan(takes)
     if tally.late:
         say(f"the lineage is behind of {count(tally.late, 'object')}: {sent} to the tables' queue")
     for table, total in tally.behind.items():
@@ -213,24 +194,13 @@ def _show_plans(plans: Iterable[RoundPlan]) -> None:
             )
 
 
-def _require_somebody_to_ask() -> None:
-    if not can_ask():
-        raise WrongCall("nobody can be asked, because this is no terminal. Look with --dry-run; say yes with --yes")
+#: What to do where nobody can be asked.
+_ADVICE = ". Look with --dry-run; say yes with --yes"
 
 
 def _delete_orphans(
-    pipeline: str,
-    where: Where,
-    transform: str | None,
-    limit: int,
-    *,
-    is_alone: bool,
-    dry_run: bool,
-    yes: bool,
-    json: bool,
+    pipeline: str, where: Where, transform: str | None, limit: int, how: SendOptions, *, json: bool
 ) -> int:
-    if not is_alone:
-        raise WrongCall("--delete-orphans only deletes: leave all but --transform, --limit, --dry-run and --yes away")
     from silversmith.operations.erase import delete_orphans, orphans
 
     with open_target(pipeline, where) as (definition, target):
@@ -240,16 +210,16 @@ def _delete_orphans(
             say(f"{orphan.transform}  {shown(orphan.key)}  ({places})")
         if not json:
             say_more(len(listed) - limit)
-        is_agreed = bool(listed) and not dry_run
-        if is_agreed and not yes:
-            _require_somebody_to_ask()
+        is_agreed = bool(listed) and not how.dry_run
+        if is_agreed and not how.yes:
+            require_person(_ADVICE)
             question = (
                 f"Delete {count(len(listed), 'orphan')} from {target.place}? Only versions that a bucket keeps stay."
             )
             is_agreed = confirm(question)
         deleted = delete_orphans(listed, definition, target) if is_agreed else []
     if json:
-        say_json({"dry_run": dry_run, "orphans": [asdict(each) for each in listed], "deleted": len(deleted)})
+        say_json({"dry_run": how.dry_run, "orphans": [asdict(each) for each in listed], "deleted": len(deleted)})
     elif not listed:
         say("there are no orphans")
     else:
@@ -342,7 +312,7 @@ MOST_OBJECTS = 20
 
 def erase(
     *keys: Annotated[
-        str, Parameter(name="KEY", completer=completion.keys, help="Keys in bronze, as in people/2026-01.csv.")
+        str, Parameter(name="KEY", completer=complete_keys, help="Keys in bronze, as in people/2026-01.csv.")
     ],
     from_file: Annotated[
         Path | None, Parameter(name="--from", help="A text file in UTF-8 with more keys, one on each line.")
@@ -379,9 +349,9 @@ def erase(
                 say_json({"dry_run": True, **plan.to_dict()})
             return 0
         if not yes:
-            _require_somebody_to_ask()
-        if not yes and not confirm(f"Erase all of this from {target.place}? It cannot be undone."):
-            return 1
+            require_person(_ADVICE)
+            if not confirm(f"Erase all of this from {target.place}? It cannot be undone."):
+                return 1
         done = erasure.run()
     if report is not None:
         report.write_text(json_module.dumps(done.to_dict(), indent=2) + "\n", "utf-8")

@@ -12,8 +12,9 @@ from dataclasses import asdict, astuple, dataclass
 from importlib.util import find_spec
 from itertools import groupby
 from json import loads
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+from cyclopts import Parameter
 
 from silversmith.cli.inspect import by_cause
 from silversmith.cli.options import (
@@ -86,6 +87,7 @@ def run(
     deployment: DeploymentOption = "",
     page: PortOption = None,
     no_page: Annotated[bool, flag("No page; with --until-idle there is none unless asked.")] = False,
+    opens: Annotated[Callable[[str], bool] | None, Parameter(parse=False)] = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> int:
@@ -93,73 +95,8 @@ def run(
 
     Ctrl-C ends it; the next run does what is not finished then. A second Ctrl-C ends it at once.
     """
-    return _run(
-        pipeline,
-        lake,
-        until_idle=until_idle,
-        strict=strict,
-        changed=changed,
-        workers=workers,
-        metrics=metrics,
-        otel=otel,
-        openlineage=openlineage,
-        profile=profile,
-        deployment=deployment,
-        serves=not no_page and (page is not None or not until_idle),
-        port=page,
-        quiet=quiet,
-        json=json,
-    )
-
-
-def dev(
-    pipeline: PipelineArgument = PIPELINE,
-    *,
-    lake: LakeOption = LAKE,
-    workers: Annotated[int | None, number("Worker processes; else one for each CPU.", 1, 512)] = None,
-    page: PortOption = None,
-    no_browser: Annotated[bool, flag("Only say where the page is.")] = False,
-) -> int:
-    """Run while you edit: `silversmith run --changed`, and the page in a browser.
-
-    Files that land and code that changes are noticed, and what older code made is made again. Ctrl-C ends it.
-    """
-    opens = None if no_browser else open_browser
-    return _run(pipeline, lake, changed=True, workers=workers, serves=True, port=page, opens=opens)
-
-
-def open_browser(
-    url: str,
-    environment: Mapping[str, str] = os.environ,
-    *,
-    platform: str = sys.platform,
-    opens: Callable[[str], bool] = webbrowser.open,
-) -> bool:
-    """Open a page in a browser with a window, and say whether; never in one that would take over this terminal."""
-    names = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
-    return (platform == "darwin" or any(environment.get(name) for name in names)) and opens(url)
-
-
-def _run(
-    pipeline: str,
-    lake: Path,
-    *,
-    until_idle: bool = False,
-    strict: bool = False,
-    changed: bool = False,
-    workers: int | None = None,
-    metrics: int | None = None,
-    otel: bool = False,
-    openlineage: bool = False,
-    profile: bool = False,
-    deployment: str = "",
-    serves: bool,
-    port: int | None,
-    opens: Callable[[str], bool] | None = None,
-    quiet: bool = False,
-    json: bool = False,
-) -> int:
     set_quiet(quiet)
+    serves = not no_page and (page is not None or not until_idle)
     from silversmith.local.processes import PrewarmedWorkers, importing, usable_cpus
 
     processes = workers or len(usable_cpus())
@@ -192,11 +129,11 @@ def _run(
                 with (
                     exporting(folder, definition, metrics=metrics, otel=otel, openlineage=openlineage, profile=stages),
                     _alarms(folder, definition, conditions, channels),
-                    _page(folder, pipeline, port, to_stderr=json) if serves else nullcontext() as page,
+                    _page(folder, pipeline, page, to_stderr=json) if serves else nullcontext() as served,
                     display,
                     closing(Journal(folder.journal, readonly=True)) as journal,
                 ):
-                    if page is not None and opens is not None and not opens(page.url):
+                    if served is not None and opens is not None and not opens(served.url):
                         say("there is no browser with a window here: open the page yourself")
                     news = FailureNews(journal, definition.name)
 
@@ -218,6 +155,34 @@ def _run(
         if result.profile is not None:
             _show_profile(result.profile)
     return _exit_code(result, until_idle=until_idle, strict=strict)
+
+
+def dev(
+    pipeline: PipelineArgument = PIPELINE,
+    *,
+    lake: LakeOption = LAKE,
+    workers: Annotated[int | None, number("Worker processes; else one for each CPU.", 1, 512)] = None,
+    page: PortOption = None,
+    no_browser: Annotated[bool, flag("Only say where the page is.")] = False,
+) -> int:
+    """Run while you edit: `silversmith run --changed`, and the page in a browser.
+
+    Files that land and code that changes are noticed, and what older code made is made again. Ctrl-C ends it.
+    """
+    opens = None if no_browser else open_browser
+    return run(pipeline, lake=lake, changed=True, workers=workers, page=page, opens=opens)
+
+
+def open_browser(
+    url: str,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    platform: str = sys.platform,
+    opens: Callable[[str], bool] = webbrowser.open,
+) -> bool:
+    """Open a page in a browser with a window, and say whether; never in one that would take over this terminal."""
+    names = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    return (platform == "darwin" or any(environment.get(name) for name in names)) and opens(url)
 
 
 class FailureNews:
@@ -400,6 +365,8 @@ def exporting(
     profile: Profile | None,
 ) -> Iterator[None]:
     """Run the exporters of the options while the block lasts. The engine must have made its journal."""
+    from silversmith.operations.profile import following
+
     with ExitStack() as stack:
         if metrics is not None:
             from silversmith.operations.local import open_lake
@@ -416,23 +383,18 @@ def exporting(
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-            from silversmith.operations.profile import following
             from silversmith.operations.spans import Spans
 
             spans = Spans(pipeline.name, pipeline.bronze, BatchSpanProcessor(OTLPSpanExporter()))
             stack.callback(spans.close)
             stack.enter_context(following(folder.journal, spans.add_hop))
         if openlineage:
-            from silversmith.operations.profile import following
-
             events = _lineage_events(folder, pipeline)
             report = following(
                 folder.journal, lambda key, hop: events.add({"key": key, **hop.detail}, hop.at), looked=events.flush
             )
             stack.enter_context(report)
         if profile is not None:
-            from silversmith.operations.profile import following
-
             stack.enter_context(following(folder.journal, profile.add_hop))
         yield
 
@@ -484,28 +446,19 @@ def page(pipeline: PipelineArgument = PIPELINE, *, port: PortOption = None, wher
 
     `silversmith run` serves one by itself.
     """
+    from silversmith.local.lake import LakeFolder
     from silversmith.page.application import serve
     from silversmith.page.auth import new_token
+    from silversmith.page.backend import AwsBackend, LocalBackend
     from silversmith.page.process import listen, url
 
-    backend = _backend(pipeline, where)
-    token = new_token()
+    backend: Backend = (
+        AwsBackend(pipeline, where.deployment, where.endpoint_url)
+        if where.on_aws
+        else LocalBackend(LakeFolder(where.lake), pipeline)
+    )
     with listen(port) as listening:
+        token = new_token()
         say(f"the page: {url(listening, token)}")
-        serve(backend, listening, token, began=_until_signal)
+        serve(backend, listening, token)
     return 0
-
-
-def _backend(pipeline: str, where: Where) -> Backend:
-    from silversmith.page.backend import AwsBackend, LocalBackend
-
-    if where.on_aws:
-        return AwsBackend(pipeline, where.deployment, where.endpoint_url)
-    from silversmith.local.lake import LakeFolder
-
-    return LocalBackend(LakeFolder(where.lake), pipeline)
-
-
-def _until_signal(end: Callable[[], None]) -> None:
-    """Only a signal ends it."""
-    del end

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from silversmith.operations import WrongCall
 from silversmith.operations.text import count, duration, lines, shown
 
 if TYPE_CHECKING:
@@ -78,7 +78,6 @@ def say(text: object = "", style: str = "") -> None:
 
 
 def say_lines(text: str, indent: str = "", style: str = "") -> None:
-    """Print a text of several lines to stdout, indented."""
     for line in lines(text, indent):
         say(line, style)
 
@@ -117,6 +116,12 @@ def can_ask() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
+def require_person(advice: str) -> None:
+    """Raises WrongCall with this advice where nobody can be asked."""
+    if not can_ask():
+        raise WrongCall(f"nobody can be asked, because this is no terminal{advice}")
+
+
 def ask(question: str) -> str | None:
     """Ask a person for one line; None where nobody can be asked. The question goes to stderr."""
     if not can_ask():
@@ -127,7 +132,6 @@ def ask(question: str) -> str | None:
 
 
 def confirm(question: str) -> bool:
-    """Whether a person answers yes."""
     return (ask(f"{question} [y/N] ") or "").strip().lower() in {"y", "yes"}
 
 
@@ -209,9 +213,6 @@ def rate(done: float, seconds: float | None, unit: str, *, total: float | None) 
     return f"{speed} {unit}" if total is not None else f"{done:,.0f} {unit}, {speed}, {duration(seconds)}"
 
 
-#: The speed of a run is taken over so many seconds.
-WINDOW = 10.0
-
 #: Piped output gets at most one line of progress in so many seconds.
 EVERY = 2.0
 
@@ -220,21 +221,6 @@ _BAD = frozenset({"quarantined", "in a DLQ"})
 
 #: Those that a person may want to look at.
 _DOUBTFUL = frozenset({"partial", "rows rejected", "made by older code"})
-
-
-class Speed:
-    """Files a second over the last :data:`WINDOW`."""
-
-    def __init__(self) -> None:
-        self._samples: deque[tuple[float, int]] = deque()
-
-    def add(self, now: float, files: int) -> float:
-        """Add a sample (``now`` in seconds, on a clock that only rises), and return the speed."""
-        self._samples.append((now, files))
-        while len(self._samples) > 2 and now - self._samples[1][0] >= WINDOW:
-            self._samples.popleft()
-        since, before = self._samples[0]
-        return (files - before) / max(now - since, 0.1)
 
 
 class RunDisplay:
@@ -247,11 +233,13 @@ class RunDisplay:
     """
 
     def __init__(self, title: str, *, silent: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        from silversmith.page.history import Rates
+
         self._title = title
         self._silent = silent
         self._clock = clock
         self._began = clock()
-        self._speed = Speed()
+        self._rates = Rates(window=10.0)
         self._printed: Progress | None = None
         self._printed_at = float("-inf")
         self._live: Live | None = None
@@ -281,7 +269,8 @@ class RunDisplay:
         """Show the progress. Called a few times a second."""
         now = self._clock()
         done = progress.done + progress.duplicates + progress.quarantined + progress.dead + progress.markers
-        speed = f"{self._speed.add(now, done):.1f} files/s"
+        self._rates.add(now, {"files": done})
+        speed = f"{self._rates.per_second().get('files', 0.0):.1f} files/s"
         if self._live is not None:
             self._live.update(self._table(progress, f"{duration(now - self._began)}   {speed}"), refresh=True)
         elif not self._silent and self._is_news(progress, now):
@@ -328,7 +317,6 @@ def run_numbers(progress: Progress) -> list[tuple[str, int]]:
 
 
 def summary(progress: Progress, seconds: float) -> str:
-    """A run in one line."""
     parts = [
         f"{count(progress.done, 'file')} done" + (f" ({count(progress.rows, 'row')})" if progress.done else ""),
         f"{progress.partial:,} of them partial ({count(progress.rejected, 'row')} rejected)"
@@ -365,7 +353,6 @@ class Stop:
             signal.signal(number, handler)
 
     def __call__(self) -> bool:
-        """Whether a signal has come."""
         return self.asked is not None
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:

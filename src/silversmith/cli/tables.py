@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from silversmith.cli import completion
-from silversmith.cli.options import HERE, PIPELINE, JsonOption, PipelineOption, QuietOption, Where, number, open_target
+from silversmith.cli.options import (
+    HERE,
+    PIPELINE,
+    JsonOption,
+    PipelineOption,
+    QuietOption,
+    Where,
+    complete_tables,
+    number,
+    open_target,
+)
 from silversmith.cli.screen import say, say_json, say_table, set_quiet
 from silversmith.operations import WrongCall
 from silversmith.operations.text import count, length, size
@@ -62,7 +71,7 @@ def tables(
         ),
     ] = None,
     name: Annotated[
-        str | None, Parameter(name="NAME", completer=completion.tables, help="The table or view; else all.")
+        str | None, Parameter(name="NAME", completer=complete_tables, help="The table or view; else all.")
     ] = None,
     /,
     *,

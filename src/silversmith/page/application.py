@@ -80,7 +80,7 @@ MOST_CONNECTIONS = 200
 
 
 def serve(
-    backend: Backend, listening: socket.socket, token: str, *, began: Callable[[Callable[[], None]], None]
+    backend: Backend, listening: socket.socket, token: str, *, began: Callable[[Callable[[], None]], None] | None = None
 ) -> None:
     """Serve until a signal ends the server, or the function that ``began`` gets.
 
@@ -107,7 +107,8 @@ def serve(
         timeout_graceful_shutdown=1,
     )
     server = _Server(config, watch)
-    began(server.end)
+    if began is not None:
+        began(server.end)
     watch.start()
     try:
         server.run(sockets=[listening])
@@ -123,7 +124,6 @@ class _Server(uvicorn.Server):
         self._watch = watch
 
     def end(self) -> None:
-        """Serve no more."""
         self._watch.stop()
         self.should_exit = True
 

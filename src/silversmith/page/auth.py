@@ -41,7 +41,6 @@ HEADERS = {
 
 
 def new_token() -> str:
-    """A random token."""
     return secrets.token_urlsafe(24)
 
 

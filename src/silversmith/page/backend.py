@@ -26,7 +26,6 @@ from silversmith.pipeline import Pipeline, deployment, locate
 
 
 def ignore(text: str) -> None:
-    """Drop a note."""
     del text
 
 

@@ -107,12 +107,10 @@ def _environment() -> Environment:
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-    """A template of the package, as HTML."""
     return _environment().get_template(template).render(values)
 
 
 def engine(status: Status | None) -> str:
-    """Whether anything runs the pipeline, in words."""
     if status is None:
         return ""
     if not status.ran and status.running:
@@ -148,10 +146,7 @@ class ViewContext:
 
     @staticmethod
     def of(request: Request) -> ViewContext:
-        """The context of the request's application."""
-        context = request.app.state.context
-        assert isinstance(context, ViewContext)
-        return context
+        return cast("ViewContext", request.app.state.context)
 
     async def ask(
         self,
@@ -177,7 +172,6 @@ class ViewContext:
         return cast("_Answer", answer)
 
     async def look(self) -> Overview:
-        """:meth:`Watch.recent`, in a thread."""
         return await run_in_threadpool(self.watch.recent)
 
     async def cached(

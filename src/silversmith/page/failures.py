@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
@@ -65,7 +66,6 @@ NAMED = 20
 
 
 def causes(failed: Failures) -> list[Cause]:
-    """The failures by cause, the most frequent first."""
     groups: dict[tuple[str | None, str, str], Cause] = {}
 
     def add(transform: str | None, code: str, where: str, explanation: tuple[str, str], key: str) -> None:
@@ -150,43 +150,34 @@ async def redrive(request: Request) -> Response:
     context = ViewContext.of(request)
     if request.method == "POST":
         chosen = _chosen(await context.form(request))
-        sent = await context.ask(lambda pipeline, target: _send(pipeline, target, chosen), writable=True)
+        sent = await context.ask(
+            lambda pipeline, target: sum(batch.sent for batch in operation(pipeline, target, chosen)), writable=True
+        )
         return RedirectResponse(link("/failures", sent=sent), 303)
     fields = {name: values[0] for name, values in parse_qs(request.url.query).items()}
     chosen = _chosen(fields)
-    named, total, lost = await context.ask(lambda pipeline, target: _count(pipeline, target, chosen))
-    values = {
-        "title": "Try again",
-        "fields": {name: fields[name] for name in ("transform", "error", "where", "key") if name in fields},
-        "named": named,
-        "total": total,
-        "lost": lost,
-    }
+
+    def count(pipeline: Pipeline, target: Target) -> dict[str, Any]:
+        total, lost, named = 0, 0, list[Failure]()
+        for batch in operation(pipeline, target, chosen, dry_run=True):
+            total += len(batch.failures)
+            lost += sum(failed.lost for failed in batch.failures)
+            named += islice(batch.failures, max(0, LISTED - len(named)))
+        return {"named": named, "total": total, "lost": lost}
+
+    asked = {name: fields[name] for name in ("transform", "error", "where", "key") if name in fields}
+    values = {"title": "Try again", "fields": asked, **await context.ask(count)}
     return context.answer(request, "redrive.html", values)
 
 
 def _chosen(fields: dict[str, str]) -> FailureSelection:
-    key, error = fields.get("key"), fields.get("error")
-    transform = fields.get("transform")
+    key, error, transform = fields.get("key"), fields.get("error"), fields.get("transform")
     return FailureSelection(
         transform=None if transform == NONE else transform,
         pattern=KeyPattern.exactly(key) if key else None,
         error="" if error == NONE else error,
         where=fields.get("where"),
     )
-
-
-def _send(pipeline: Pipeline, target: Target, chosen: FailureSelection) -> int:
-    return sum(batch.sent for batch in operation(pipeline, target, chosen))
-
-
-def _count(pipeline: Pipeline, target: Target, chosen: FailureSelection) -> tuple[list[Failure], int, int]:
-    total, lost, named = 0, 0, list[Failure]()
-    for batch in operation(pipeline, target, chosen, dry_run=True):
-        total += len(batch.failures)
-        lost += sum(failed.lost for failed in batch.failures)
-        named += islice(batch.failures, max(0, LISTED - len(named)))
-    return named, total, lost
 
 
 async def explain(request: Request) -> Response:

@@ -72,7 +72,6 @@ class Order:
 
     @property
     def text(self) -> str:
-        """As in the URL."""
         return self.by if self.ascending == (self.by in ASCENDING) else f"-{self.by}"
 
     def link_of(self, by: str) -> str:
@@ -260,7 +259,12 @@ async def download(request: Request) -> Response:
     if not key:
         raise HTTPException(404)
     context = ViewContext.of(request)
-    opened = await context.ask(lambda _, target: _open_bronze(target, key))
+
+    def open_bronze(_: Pipeline, target: Target) -> tuple[int, BinaryIO] | None:
+        with target.lake.bronze.open(key) as source:  # the file stays open when its name is gone
+            return None if source is None else (source.head.size, _opened(source))
+
+    opened = await context.ask(open_bronze)
     if opened is None:
         raise HTTPException(404)
     size, content = opened
@@ -279,12 +283,6 @@ async def download(request: Request) -> Response:
     return StreamingResponse(pieces(), media_type="application/octet-stream", headers=headers)
 
 
-def _open_bronze(target: Target, key: str) -> tuple[int, BinaryIO] | None:
-    """The object's size, and its open file: what it is read from stays open when its name is gone."""
-    with target.lake.bronze.open(key) as source:
-        return None if source is None else (source.head.size, _opened(source))
-
-
 async def replay(request: Request) -> Response:
     """``/replay?key=&transform=``: GET asks, POST makes silver of this file again, as ``replay --force`` does."""
     context = ViewContext.of(request)
@@ -294,12 +292,12 @@ async def replay(request: Request) -> Response:
     if transform not in names:
         raise HTTPException(404, "No transform of this name takes this key.")
     if request.method == "POST":
-        sent = await context.ask(lambda pipeline, target: _replay(key, transform, pipeline, target), writable=True)
+
+        def send(pipeline: Pipeline, target: Target) -> int:
+            chosen = Range(KeyPattern.exactly(key))
+            batches = operation(pipeline, target, chosen, transform=transform, force=time.time())
+            return sum(len(batch.keys) for batch in batches)
+
+        sent = await context.ask(send, writable=True)
         return RedirectResponse(link("/file", key=key, sent=sent), 303)
     return context.answer(request, "replay.html", {"title": "Make silver again", "key": key, "transform": transform})
-
-
-def _replay(key: str, transform: str, pipeline: Pipeline, target: Target) -> int:
-    chosen = Range(KeyPattern.exactly(key))
-    batches = operation(pipeline, target, chosen, transform=transform, force=time.time())
-    return sum(len(batch.keys) for batch in batches)

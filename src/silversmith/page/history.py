@@ -86,7 +86,6 @@ class Series:
         self._depths: dict[str, dict[int, int]] = {name: {} for name in SPANS}
 
     def newest(self, width: int) -> int:
-        """The newest slot; -1: there is none."""
         return max(self._slots[width], default=-1)
 
     def put(self, width: int, slots: Mapping[int, FileCounts]) -> None:
@@ -164,18 +163,14 @@ class History:
                 self._by_transform.setdefault(transform, Series()).put(width, slots)
 
     def of(self, transform: str) -> Series:
-        """One transform's numbers."""
         return self._by_transform.get(transform) or Series()
 
 
-#: A rate is taken over so many seconds.
-WINDOW = 5.0
-
-
 class Rates:
-    """The rates at which counters rise."""
+    """The rates at which counters rise, over the last ``window`` seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: float = 5.0) -> None:
+        self._window = window
         self._samples: deque[tuple[float, Mapping[str, int]]] = deque()
 
     def add(self, now: float, totals: Mapping[str, int]) -> None:
@@ -185,7 +180,7 @@ class Rates:
             if now <= before or any(totals.get(name, 0) < value for name, value in counters.items()):
                 self._samples.clear()
         self._samples.append((now, dict(totals)))
-        while len(self._samples) > 2 and now - self._samples[1][0] >= WINDOW:
+        while len(self._samples) > 2 and now - self._samples[1][0] >= self._window:
             self._samples.popleft()
 
     def per_second(self) -> dict[str, float]:
@@ -193,11 +188,13 @@ class Rates:
         if len(self._samples) < 2:
             return {}
         (since, before), (until, after) = self._samples[0], self._samples[-1]
-        return {name: (value - before.get(name, 0)) / (until - since) for name, value in after.items()}
+        return {name: (value - before.get(name, 0)) / max(until - since, 0.1) for name, value in after.items()}
 
 
-def per_second(value: float) -> str:
-    """Files a second."""
+def per_second(value: float, counter: int | None = 0) -> str:
+    """A rate; a dash where nobody counts."""
+    if counter is None:
+        return "-"
     return f"{value:,.0f}/s" if value >= 100 or not value else f"{value:.3g}/s"
 
 

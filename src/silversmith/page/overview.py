@@ -44,12 +44,12 @@ def flow(status: Status | None, rates: Mapping[str, float]) -> Flow:
     values = {
         "engine": engine(status),
         "bucket.created": number(chain.created),
-        "bucket.rate": _rate(created, chain.created),
+        "bucket.rate": per_second(created, chain.created),
         "rule.unmatched": number(chain.unmatched),
-        "rule.rate": _rate(events, chain.events),
+        "rule.rate": per_second(events, chain.events),
         "rule.dead": f"{chain.dead:,}",
         "topic.published": number(chain.published),
-        "topic.rate": _rate(rates.get("topic.published", 0.0), chain.published),
+        "topic.rate": per_second(rates.get("topic.published", 0.0), chain.published),
         "topic.way": number(chain.on_the_way),
         "topic.dropped": number(chain.dropped),
     }
@@ -94,7 +94,7 @@ def _add_transform(
     _add_queue(name, transform, values, marks)
     values.update({
         f"{name}.done": number(transform.done),
-        f"{name}.rate": _rate(committed, transform.done),
+        f"{name}.rate": per_second(committed, transform.done),
         f"{name}.rows": number(transform.rows),
         f"{name}.retried": number(transform.retried),
         f"{name}.rejected": number(transform.rejected),
@@ -109,10 +109,6 @@ def dead_letters(transform: TransformStatus | TablesQueue) -> tuple[int, int]:
     depths = transform.dead_letters.items()
     undelivered = sum(depth for name, depth in depths if name.endswith("SubscriptionDLQ"))
     return undelivered, transform.dead - undelivered
-
-
-def _rate(value: float, counter: int | None) -> str:
-    return "-" if counter is None else per_second(value)
 
 
 @dataclass(frozen=True)

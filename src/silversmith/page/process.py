@@ -38,26 +38,14 @@ def listen(port: int | None) -> socket.socket:
     Raises:
         NoPort: the port that was asked for is taken, or not allowed.
     """
-    if port is None:
-        try:
-            return _listen(PORT)
-        except NoPort:
-            return _listen(0)
-    return _listen(port)
-
-
-def _listen(port: int) -> socket.socket:
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((HOST, port))
-        listening.listen(64)
+        return socket.create_server((HOST, PORT if port is None else port), backlog=64)
     except OSError as error:
-        listening.close()
+        if port is None:
+            return listen(0)
         taken = error.errno == errno.EADDRINUSE
-        why = "something else listens there" if taken else str(error.strerror)
+        why = "something else listens there" if taken else os.strerror(error.errno or 0)
         raise NoPort(f"the page cannot be served on port {port}: {why}. Name another one, or 0 for any.") from error
-    return listening
 
 
 def url(listening: socket.socket, token: str) -> str:
@@ -101,7 +89,6 @@ class PageProcess:
 
     @property
     def pid(self) -> int:
-        """The process's id."""
         return self._process.pid
 
     def __enter__(self) -> PageProcess:

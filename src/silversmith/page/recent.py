@@ -82,7 +82,6 @@ class FileEvent:
 
     @property
     def state(self) -> str:
-        """One of :data:`STATES`."""
         if self.outcome in {"committed", "duplicate"}:
             return "partial" if self.rejected else "silver"
         if self.outcome == "failed":
@@ -148,7 +147,6 @@ class LastFiles:
         return [event for event in reversed(self._files.values()) if not chosen or fits(event, chosen)]
 
     def newest(self, most: int) -> list[FileEvent]:
-        """The newest outcomes, the last one first."""
         return list(islice(reversed(self._events), most))
 
     def since(self, number: int) -> list[FileEvent]:
@@ -156,7 +154,6 @@ class LastFiles:
         return list(takewhile(lambda event: event.number > number, reversed(self._events)))
 
     def keys(self, text: str, most: int) -> list[str]:
-        """The keys that contain the text, the newest first."""
         matching = dict.fromkeys(key for _, key in reversed(self._files) if text in key)
         return list(islice(matching, most))
 
@@ -377,24 +374,20 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread after the look that it is at, and tell the listeners."""
         self._ended.set()
         self._wake.set()
-        for listener in self._current_listeners():
-            listener()
+        self._tell()
 
     @property
     def glance(self) -> Overview:
-        """The latest look."""
         return self._glance
 
     @property
     def ended(self) -> bool:
-        """Whether it was stopped."""
         return self._ended.is_set()
 
     def subscribe(self, listener: Callable[[], object]) -> Callable[[], None]:
@@ -433,7 +426,6 @@ class Watch:
         return self._glance
 
     def look(self) -> Overview:
-        """Look once, now."""
         now, number = self._clock(), self._glance.number + 1
         try:
             self._backend.refresh()
@@ -451,8 +443,7 @@ class Watch:
             why = "" if remembers else no_history
             self._glance = Overview(number, now, current, self._rates.per_second(), remembers, no_history=why)
         self._looked.set()
-        for listener in self._current_listeners():
-            listener()
+        self._tell()
         return self._glance
 
     def _read(self, pipeline: Pipeline, target: Target) -> None:
@@ -471,12 +462,14 @@ class Watch:
             if len(news) < BATCH or self.ended:
                 return
 
-    def _current_listeners(self) -> Sequence[Callable[[], object]]:
+    def _tell(self) -> None:
         with self._lock:
-            return list(self._listeners.values())
+            listeners = list(self._listeners.values())
+        for listener in listeners:
+            listener()
 
     def _run(self) -> None:
         while not self.ended:
             self.look()
             self._wake.clear()
-            self._wake.wait(self._backend.every if self._current_listeners() else self._backend.every_unwatched)
+            self._wake.wait(self._backend.every if self._listeners else self._backend.every_unwatched)

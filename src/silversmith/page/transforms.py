@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,6 @@ from silversmith.usercode.loading import imported_files
 
 @dataclass(frozen=True)
 class ContractColumn:
-    """A column of the contract."""
-
     name: str
     kind: str
     demands: Sequence[str]
@@ -53,7 +51,6 @@ class Code:
 
 
 def code(transform: Transform) -> Code:
-    """The source of the transform's function."""
     function = transform.function
     if isinstance(function, Sql):
         return Code(inspect.cleandoc(function.query), "", "SQL")
@@ -74,17 +71,6 @@ def written_rules(transform: Transform) -> dict[str, str]:
     if transform.contract is None:
         return {}
     rules = {name: str(rule) for name, rule in transform.contract.rules.items()}
-    nearest, anywhere = _values_of(transform, set(rules))
-    for name in rules:
-        texts = nearest.get(name) or anywhere.get(name, set())
-        if len(texts) == 1:
-            rules[name] = next(iter(texts))
-    return rules
-
-
-def _values_of(transform: Transform, names: set[str]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
-    """The texts of the values with these names in dictionaries: in what the transform is declared by, and in all of the
-    user's code."""
     function = None if isinstance(transform.function, Sql) else inspect.unwrap(transform.function)
     own = inspect.getsourcefile(function) if inspect.isfunction(function) else None
     nearest: dict[str, set[str]] = {}
@@ -96,11 +82,14 @@ def _values_of(transform: Transform, names: set[str]) -> tuple[dict[str, set[str
             tree = ast.parse(source)
         except (SyntaxError, ValueError):
             continue
-        _add_values(anywhere, tree, source, names)
-        if file == own:
-            for node in _declarations(tree, getattr(function, "__name__", "")):
-                _add_values(nearest, node, source, names)
-    return nearest, anywhere
+        _add_values(anywhere, tree, source, rules)
+        for node in _declarations(tree, getattr(function, "__name__", "")) if file == own else ():
+            _add_values(nearest, node, source, rules)
+    for name in rules:
+        texts = nearest.get(name) or anywhere.get(name, set())
+        if len(texts) == 1:
+            (rules[name],) = texts
+    return rules
 
 
 def _declarations(tree: ast.Module, name: str) -> Iterator[ast.AST]:
@@ -115,7 +104,7 @@ def _declarations(tree: ast.Module, name: str) -> Iterator[ast.AST]:
             yield statement
 
 
-def _add_values(texts: dict[str, set[str]], root: ast.AST, source: str, names: set[str]) -> None:
+def _add_values(texts: dict[str, set[str]], root: ast.AST, source: str, names: Collection[str]) -> None:
     for values in (each for node in ast.walk(root) for each in _dictionaries(node)):
         for key, value in zip(values.keys, values.values, strict=True):
             if isinstance(key, ast.Constant) and key.value in names:
@@ -150,7 +139,6 @@ class RuleReport:
 
 
 def rule_reports(rules: Mapping[str, str], series: Series, now: float) -> list[RuleReport]:
-    """The rules with their pass rates."""
     today, steps = series.today(now), series.steps(SPANS["24h"], now)
     reports = []
     for name, text in rules.items():
@@ -171,7 +159,6 @@ def rule_reports(rules: Mapping[str, str], series: Series, now: float) -> list[R
 
 
 def columns(contract: Contract) -> list[ContractColumn]:
-    """The contract's schema, with its demands on each column."""
     names_in_files = {new: name for name, new in contract.rename.items()}
     described = []
     for name, kind in contract.schema.items():
@@ -188,7 +175,6 @@ def columns(contract: Contract) -> list[ContractColumn]:
 
 
 def expectations(contract: Contract) -> list[tuple[str, str]]:
-    """The contract's demands on a whole file."""
     expected = contract.expectations
     least, most = expected.rows
     limit = contract.max_rejected

@@ -92,7 +92,6 @@ class Undos:
         return number
 
     def take(self, number: int) -> Undo | None:
-        """The upload of this number, which is forgotten."""
         return self._undos.pop(number, None)
 
 
@@ -101,18 +100,12 @@ def _forget(undo: Undo) -> None:
         undo.replaced.unlink(missing_ok=True)
 
 
-def _undos(request: Request) -> Undos:
-    undos = request.app.state.undos
-    assert isinstance(undos, Undos)
-    return undos
-
-
 async def upload(request: Request) -> Response:
     """``POST /upload?key=``, the file as the body. Answers as ``put --json`` does, with ``replaced`` and ``undo``, the
     number for :func:`undo` (None: there is no undoing it); or with an ``error``."""
     context = ViewContext.of(request)
     context.require(request.headers.get("x-csrf-token", ""))
-    key, undos = request.query_params.get("key", ""), _undos(request)
+    key, undos = request.query_params.get("key", ""), request.app.state.undos
     try:
         check(key)
         size = natural(request.headers.get("content-length", ""))
@@ -158,7 +151,7 @@ async def undo(request: Request) -> Response:
     context = ViewContext.of(request)
     context.require(request.headers.get("x-csrf-token", ""))
     number = natural(request.query_params.get("number", ""))
-    chosen = None if number is None else _undos(request).take(number)
+    chosen = None if number is None else request.app.state.undos.take(number)
     if chosen is None:
         return JSONResponse({"error": "this upload is too old to be undone"}, 404)
     if chosen.replaced is not None and not chosen.replaced.is_file():
@@ -217,7 +210,6 @@ def _made(chosen: Undo, transform: str, target: Target) -> Iterator[tuple[Store,
 
 
 def room(folder: Path) -> int:
-    """How many bytes may still be written to the folder's disk."""
     return max(0, shutil.disk_usage(folder).free - SPARE)
 
 

@@ -159,57 +159,31 @@ class LineageEvents:
 
     def _file(self, line: Mapping[str, Any], at: float) -> list[RunEvent]:
         from openlineage.client.event_v2 import InputDataset, OutputDataset
-        from openlineage.client.facet_v2 import (
-            dataset_version_dataset,
-            input_statistics_input_dataset,
-            output_statistics_output_dataset,
-        )
+        from openlineage.client.facet_v2 import input_statistics_input_dataset, output_statistics_output_dataset
 
         transform, key, version = str(line["transform"]), str(line["key"]), str(line.get("version") or "")
-        committed = line["verdict"] == "committed"
-        facets: Any = {"version": dataset_version_dataset.DatasetVersionDatasetFacet(version)} if version else {}
-        read = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(line.get("rows_read"), line.get("size"))
-        bronze = self._places.bronze
-        source = InputDataset(
-            bronze.namespace, bronze.name(_text(key)), {"inputStatistics": read} if committed else {}, facets=facets
-        )
+        bronze, silver = self._places.bronze, self._places.silver
+        source = InputDataset(bronze.namespace, bronze.name(_text(key)), facets=_version(version) if version else {})
         outputs = []
-        if committed:
-            silver = self._places.silver
-            written = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
-                line.get("rows_written"), fileCount=1
-            )
-            outputs.append(
-                OutputDataset(
-                    silver.namespace,
-                    silver.name(transform),
-                    {"outputStatistics": written},
-                    facets=self._schema(transform),
-                )
-            )
+        if line["verdict"] == "committed":
+            rows, size = line.get("rows_read"), line.get("size")
+            read = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(rows, size)
+            source.inputFacets = {"inputStatistics": read}
+            rows = line.get("rows_written")
+            written = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(rows, fileCount=1)
+            facets: Any = {"outputStatistics": written}
+            outputs = [OutputDataset(silver.namespace, silver.name(transform), facets, facets=self._schema(transform))]
         stages = line.get("stages") or {}
         began = at - sum(float(seconds) for name, seconds in stages.items() if name != "batch")
-        identity = "\0".join((transform, key, version, repr(at)))
-        return self._run(
-            f"{self._pipeline}.{transform}",
-            identity,
-            (began, at),
-            inputs=[source],
-            outputs=outputs,
-            error=line.get("error"),
-        )
+        return self._run(transform, [transform, key, version], (began, at), [source], outputs, error=line.get("error"))
 
     def _table(self, table: str, transform: str, version: int, at: float) -> list[RunEvent]:
         from openlineage.client.event_v2 import InputDataset, OutputDataset
-        from openlineage.client.facet_v2 import dataset_version_dataset
 
         silver, gold = self._places.silver, self._places.gold
-        schema = self._schema(transform)
-        facets: Any = {"version": dataset_version_dataset.DatasetVersionDatasetFacet(str(version))}
-        source = InputDataset(silver.namespace, silver.name(transform), facets=schema)
-        made = OutputDataset(gold.namespace, gold.name(table), facets=facets)
-        identity = "\0".join((table, transform, str(version), repr(at)))
-        return self._run(f"{self._pipeline}.{table}", identity, (at, at), inputs=[source], outputs=[made])
+        source = InputDataset(silver.namespace, silver.name(transform), facets=self._schema(transform))
+        output = OutputDataset(gold.namespace, gold.name(table), facets=_version(str(version)))
+        return self._run(table, [table, transform, str(version)], (at, at), [source], [output])
 
     def _schema(self, transform: str) -> Any:
         from openlineage.client.facet_v2 import schema_dataset
@@ -221,11 +195,11 @@ class LineageEvents:
     def _run(
         self,
         job: str,
-        identity: str,
+        identity: Sequence[str],
         times: tuple[float, float],
-        *,
         inputs: list[InputDataset],
         outputs: list[OutputDataset],
+        *,
         error: Mapping[str, Any] | None = None,
     ) -> list[RunEvent]:
         """How it began and how it ended: one id for both, whoever sends them."""
@@ -234,9 +208,10 @@ class LineageEvents:
         from openlineage.client.uuid import generate_static_uuid
 
         start, end = (datetime.fromtimestamp(seconds, UTC) for seconds in (min(times), times[1]))
-        run_id = str(generate_static_uuid(end, identity.encode("utf-8", "surrogatepass")))
+        name = "\0".join((*identity, repr(times[1])))
+        run_id = str(generate_static_uuid(end, name.encode("utf-8", "surrogatepass")))
         facets: Any = {"jobType": job_type_job.JobTypeJobFacet("BATCH", "SILVERSMITH", "JOB", producer=PRODUCER)}
-        named = Job(self._namespace, job, facets)
+        named = Job(self._namespace, f"{self._pipeline}.{job}", facets)
         failure: Any = {}
         if error is not None:
             text = _text(f"{error.get('code')}: {error.get('message')}")[:MOST_TEXT]
@@ -249,6 +224,12 @@ class LineageEvents:
             )
             for kind, when, run_facets in ((RunState.START, start, {}), (state, end, failure))
         ]  # fmt: skip
+
+
+def _version(version: str) -> Any:
+    from openlineage.client.facet_v2 import dataset_version_dataset
+
+    return {"version": dataset_version_dataset.DatasetVersionDatasetFacet(version)}
 
 
 def _text(text: str) -> str:

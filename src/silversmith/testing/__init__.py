@@ -14,25 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Content", "Files", "Result", "assert_same", "context", "encode", "run", "run_engine"]
 
-#: The module of each name. Every pytest run imports this package to load the plugin, so the modules are loaded late.
-_LATE = {
-    "Content": "running",
-    "Files": "running",
-    "Result": "result",
-    "assert_same": "result",
-    "context": "running",
-    "encode": "running",
-    "run": "running",
-    "run_engine": "running",
-}
-
 
 def __getattr__(name: str) -> object:
-    if name not in _LATE:
+    # every run of pytest imports this package to load the plugin, so its modules are loaded late
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    module = "result" if name in {"Result", "assert_same"} else "running"
+    value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
     return value
 
 

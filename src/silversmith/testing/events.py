@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote_plus
@@ -81,24 +81,23 @@ def s3(bucket: str, *keys: str, deleted: bool = False) -> bytes:
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
     """
-    name = "ObjectRemoved:Delete" if deleted else "ObjectCreated:Put"
-    return orjson.dumps({"Records": [_notified(bucket, key, name) for key in keys]})
-
-
-def _notified(bucket: str, key: str, name: str) -> dict[str, Any]:
-    return {
-        "eventVersion": "2.1",
-        "eventSource": "aws:s3",
-        "awsRegion": REGION,
-        "eventTime": TIME,
-        "eventName": name,
-        "responseElements": {"x-amz-request-id": _id(bucket, key)},
-        "s3": {
-            "s3SchemaVersion": "1.0",
-            "bucket": {"name": bucket, "arn": f"arn:aws:s3:::{bucket}"},
-            "object": {"key": quote_plus(key, safe="/")},
-        },
-    }
+    records = [
+        {
+            "eventVersion": "2.1",
+            "eventSource": "aws:s3",
+            "awsRegion": REGION,
+            "eventTime": TIME,
+            "eventName": "ObjectRemoved:Delete" if deleted else "ObjectCreated:Put",
+            "responseElements": {"x-amz-request-id": _id(bucket, key)},
+            "s3": {
+                "s3SchemaVersion": "1.0",
+                "bucket": {"name": bucket, "arn": f"arn:aws:s3:::{bucket}"},
+                "object": {"key": quote_plus(key, safe="/")},
+            },
+        }
+        for key in keys
+    ]
+    return orjson.dumps({"Records": records})
 
 
 def s3_test(bucket: str) -> bytes:
@@ -133,27 +132,26 @@ def sqs(*bodies: bytes | str | Mapping[str, Any], receives: int = 1, queue: str 
         receives: how often each was received, this time included.
         queue: the name of the queue.
     """
-    texts: Sequence[str] = [_text(body) for body in bodies]
-    return {"Records": [_record(str(number), text, receives, queue) for number, text in enumerate(texts, 1)]}
-
-
-def _record(message: str, body: str, receives: int, queue: str) -> dict[str, Any]:
-    return {
-        "messageId": message,
-        "receiptHandle": f"receipt of {message}",
-        "body": body,
-        "attributes": {
-            "ApproximateReceiveCount": str(receives),
-            "SentTimestamp": "1767355200000",
-            "SenderId": ACCOUNT,
-            "ApproximateFirstReceiveTimestamp": "1767355200001",
-        },
-        "messageAttributes": {},
-        "md5OfBody": hashlib.md5(body.encode(), usedforsecurity=False).hexdigest(),
-        "eventSource": "aws:sqs",
-        "eventSourceARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}",
-        "awsRegion": REGION,
-    }
+    records = [
+        {
+            "messageId": f"{number}",
+            "receiptHandle": f"receipt of {number}",
+            "body": body,
+            "attributes": {
+                "ApproximateReceiveCount": str(receives),
+                "SentTimestamp": "1767355200000",
+                "SenderId": ACCOUNT,
+                "ApproximateFirstReceiveTimestamp": "1767355200001",
+            },
+            "messageAttributes": {},
+            "md5OfBody": hashlib.md5(body.encode(), usedforsecurity=False).hexdigest(),
+            "eventSource": "aws:sqs",
+            "eventSourceARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}",
+            "awsRegion": REGION,
+        }
+        for number, body in enumerate(map(_text, bodies), 1)
+    ]
+    return {"Records": records}
 
 
 def _text(message: bytes | str | Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 import polars as pl
@@ -90,15 +90,15 @@ def _row_differences(actual: pl.DataFrame, expected: pl.DataFrame, terms: Terms)
         yield from _surplus("a row is not expected", names, rows, expected_rows, terms)
         yield from _surplus("a row is missing", names, expected_rows, rows, terms)
         return
-    for at, expected_at in _aligned(rows, expected_rows, terms):
-        if expected_at is None and at is not None:
-            yield f"row {at + 1} is not expected: {_row_text(names, rows[at])}"
-        elif at is None and expected_at is not None:
-            yield f"expected row {expected_at + 1} is missing: {_row_text(names, expected_rows[expected_at])}"
-        elif at is not None and expected_at is not None:
+    for block, expected_block in _aligned(rows, expected_rows, terms):
+        for at, expected_at in zip(block, expected_block, strict=False):
             for name, cell, expected_cell in zip(names, rows[at], expected_rows[expected_at], strict=True):
                 if not _equal(cell, expected_cell, terms):
                     yield f'row {at + 1}, "{name}": {cell!r}, expected {expected_cell!r}'
+        for at in block[len(expected_block) :]:
+            yield f"row {at + 1} is not expected: {_row_text(names, rows[at])}"
+        for at in expected_block[len(block) :]:
+            yield f"expected row {at + 1} is missing: {_row_text(names, expected_rows[at])}"
 
 
 def _surplus(text: str, names: list[str], rows: list[Row], others: list[Row], terms: Terms) -> Iterator[str]:
@@ -111,17 +111,14 @@ def _surplus(text: str, names: list[str], rows: list[Row], others: list[Row], te
             yield f"{text}: {_row_text(names, row)}"
 
 
-def _aligned(rows: list[Row], expected: list[Row], terms: Terms) -> Iterator[tuple[int | None, int | None]]:
-    """Pairs of positions of rows that belong together; None: the row has no counterpart."""
-    blocks = [("replace", 0, len(rows), 0, len(expected))]
-    if len(rows) != len(expected) and max(len(rows), len(expected)) <= _LONGEST_ALIGNED:
-        keys, expected_keys = ([_row_key(row, terms) for row in frame] for frame in (rows, expected))
-        blocks = list(SequenceMatcher(None, keys, expected_keys, autojunk=False).get_opcodes())
-    for _, start, end, expected_start, expected_end in blocks:
-        both = min(end - start, expected_end - expected_start)
-        yield from ((start + at, expected_start + at) for at in range(both))
-        yield from ((at, None) for at in range(start + both, end))
-        yield from ((None, at) for at in range(expected_start + both, expected_end))
+def _aligned(rows: list[Row], expected: list[Row], terms: Terms) -> Iterator[tuple[range, range]]:
+    """The positions of rows that belong together, in blocks; in the longer one of two some have no counterpart."""
+    if len(rows) == len(expected) or max(len(rows), len(expected)) > _LONGEST_ALIGNED:
+        yield range(len(rows)), range(len(expected))
+        return
+    keys, expected_keys = ([_row_key(row, terms) for row in frame] for frame in (rows, expected))
+    for _, start, end, first, last in SequenceMatcher(None, keys, expected_keys, autojunk=False).get_opcodes():
+        yield range(start, end), range(first, last)
 
 
 def _row_key(row: Row, terms: Terms) -> str:
@@ -151,31 +148,20 @@ def _row_text(names: Sequence[str], row: Row) -> str:
 _Value = TypeVar("_Value")
 
 
-class ByFile(Mapping[tuple[str, str], _Value], Generic[_Value]):
+class ByFile(dict[tuple[str, str], _Value]):
     """Values by transform and bronze key. The KeyError of a missing one says what became of the file instead."""
 
     def __init__(self, what: str, values: Mapping[tuple[str, str], _Value], result: Result) -> None:
+        super().__init__(values)
         self._what = what
-        self._values = values
         self._result = result
 
-    def __getitem__(self, key: tuple[str, str]) -> _Value:
-        if key in self._values:
-            return self._values[key]
+    def __missing__(self, key: tuple[str, str]) -> _Value:
         transform, bronze = key
         raise KeyError(_Text(f"there is no {self._what} of {bronze} by {transform}: {self._result.story(*key)}"))
 
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._values
-
     def __repr__(self) -> str:
-        return f"{self._what} of {list(self._values)}"
+        return f"{self._what} of {list(self)}"
 
 
 class _Text(str):
@@ -330,9 +316,7 @@ def _read(lake: Lake, transform: str, key: str, contents: Contents) -> None:
     if silver is not None and lineage is not None:
         contents.silver[at] = pl.read_parquet(silver)
         contents.lineage[at] = lineage
-    rejected = lake.quarantine.read(rejected_key(transform, key))
-    if rejected is not None:
+    if (rejected := lake.quarantine.read(rejected_key(transform, key))) is not None:
         contents.rejected[at] = pl.read_parquet(rejected)
-    error = lake.quarantine.read(error_key(transform, key))
-    if error is not None:
+    if (error := lake.quarantine.read(error_key(transform, key))) is not None:
         contents.errors[at] = orjson.loads(error)

@@ -7,16 +7,17 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from silversmith.cli.options import Where
-from silversmith.cli.sending import MOST_UNASKED, Sending
+from silversmith.cli.send import MOST_UNASKED, Sending, SendOptions
 from silversmith.operations import WrongCall
 from silversmith.operations.pace import TooManyFailures
-from silversmith.operations.plan import Certainty
+from silversmith.operations.plan import Certainty, Counts
 from silversmith.operations.send import ReplayBatch
 from silversmith.operations.target import FileTime
 from silversmith.pipeline import Pipeline
@@ -35,11 +36,9 @@ class Idle:
 TARGET: Any = Idle()
 
 
-def sending(**options: object) -> Sending:
+def sending(*, json: bool = False, dry_run: bool = False) -> Sending:
     where = Where(lake=Path("my lake"))
-    return Sending(
-        "replay", "orders/*", pipeline="pipeline.py", options=options, where=where, rate=None, max_failures=0.1
-    )
+    return Sending(["replay", "orders/*"], {}, "pipeline.py", where, SendOptions(dry_run=dry_run), json)
 
 
 def batches(*keys: str, error: BaseException) -> Iterator[ReplayBatch]:
@@ -49,9 +48,11 @@ def batches(*keys: str, error: BaseException) -> Iterator[ReplayBatch]:
 
 
 def test_where_the_brake_stops_it_it_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    command = sending(**{"--since": "2026-11-30T12:00:00.000+00:00", "--force": True, "--changed": False})
+    command = replace(
+        sending(), options={"--since": "2026-11-30T12:00:00.000+00:00", "--force": True, "--changed": False}
+    )
     failing = batches("a.csv", "it's b.csv", error=TooManyFailures("7 of the last 20 files failed"))
-    assert len(list(command.paced(failing, TARGET, after="", dry_run=False))) == 2
+    assert len(list(command.paced(failing, TARGET))) == 2
     assert command.end() == 1
     first, second = capsys.readouterr().err.splitlines()
     assert first == "silversmith: stopped after 2 files: 7 of the last 20 files failed"
@@ -67,14 +68,14 @@ def test_where_the_brake_stops_it_it_says_how_to_go_on(capsys: pytest.CaptureFix
 def test_an_interrupt_says_how_to_go_on_and_goes_through(capsys: pytest.CaptureFixture[str]) -> None:
     command = sending()
     with pytest.raises(KeyboardInterrupt), command.cut_short():
-        list(command.paced(batches("a.csv", error=KeyboardInterrupt()), TARGET, after="", dry_run=False))
+        list(command.paced(batches("a.csv", error=KeyboardInterrupt()), TARGET))
     assert "cut short after 1 file; to go on: silversmith replay " in capsys.readouterr().err
 
 
 def test_before_the_first_file_there_is_nothing_to_go_on_from(capsys: pytest.CaptureFixture[str]) -> None:
     command = sending()
     with pytest.raises(KeyboardInterrupt), command.cut_short():
-        list(command.paced(batches(error=KeyboardInterrupt()), TARGET, after="", dry_run=False))
+        list(command.paced(batches(error=KeyboardInterrupt()), TARGET))
     assert capsys.readouterr().err == ""
 
 
@@ -82,7 +83,7 @@ def test_a_key_that_no_terminal_shows_is_no_place(capsys: pytest.CaptureFixture[
     """It goes on a little before: what is sent twice is done once."""
     command = sending()
     unprintable = batches("a.csv", "b\x1b[2J", "c\n.csv", error=TooManyFailures("no"))
-    list(command.paced(unprintable, TARGET, after="", dry_run=False))
+    list(command.paced(unprintable, TARGET))
     command.end()
     assert "--after=orders/a.csv" in capsys.readouterr().err
 
@@ -90,7 +91,7 @@ def test_a_key_that_no_terminal_shows_is_no_place(capsys: pytest.CaptureFixture[
 def test_what_ends_by_itself_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     command = sending()
     whole = [ReplayBatch("orders", ["a"], sizes=[1], place="orders/a")]
-    assert list(command.paced(whole, TARGET, after="", dry_run=False)) == whole
+    assert list(command.paced(whole, TARGET)) == whole
     assert (command.end(), command.document(), capsys.readouterr().err) == (
         0,
         {"stopped": "", "again": "", "takes": None},
@@ -111,8 +112,9 @@ def shop() -> Pipeline:
     return pipeline
 
 
-def agree(counts: dict[str, tuple[int, int]], certainty: Certainty = Certainty.AT_MOST, *, json: bool = False) -> None:
-    sending().require_agreement((counts, certainty), shop(), TARGET, Where(target="aws"), json=json)
+def agree(counts: Counts, certainty: Certainty = Certainty.AT_MOST, *, json: bool = False) -> None:
+    command = replace(sending(json=json), where=Where(target="aws"))
+    command.require_agreement(lambda: (counts, certainty), shop(), TARGET)
 
 
 def test_few_files_are_sent_without_a_question(capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,13 +145,13 @@ def test_a_person_is_asked(monkeypatch: pytest.MonkeyPatch, answer: str, is_sent
     assert asked.getvalue() == "Send 1,000,000 files? [y/N] "
 
 
-def test_a_dry_run_counts_what_it_would_send(capsys: pytest.CaptureFixture[str]) -> None:
-    command = sending()
+def test_a_dry_run_counts_what_it_would_send() -> None:
+    command = replace(sending(dry_run=True), where=Where(target="aws"))
     whole = [
         ReplayBatch("orders", ["a", "b"], sizes=[10, 20], place="orders/b"),
         ReplayBatch("orders", ["c"], sizes=[5]),
     ]
-    assert len(list(command.paced(whole, TARGET, after="", dry_run=True))) == 2
-    plan = command.plan(shop(), TARGET, Where(target="aws"))
+    assert len(list(command.paced(whole, TARGET))) == 2
+    plan = command.plan = command.plan_of(command._counts, Certainty.EXACT, shop(), TARGET)
     assert (plan.files, plan.size, plan.to_dict()["certainty"]) == (3, 35, "exact")
-    assert command.document(plan)["takes"]["transforms"][0]["transform"] == "orders"
+    assert command.document()["takes"]["transforms"][0]["transform"] == "orders"

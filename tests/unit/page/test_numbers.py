@@ -58,6 +58,18 @@ def test_steps_count_what_ended_in_them() -> None:
     assert sum(step.done for step in series.steps(SPANS["24h"], NOW)) == 4
 
 
+@given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 1000)), min_size=1))
+def test_a_rate_is_never_negative_and_forgets(steps: list[tuple[float, int]]) -> None:
+    rates, now, total = Rates(), 0.0, 0
+    for seconds, more in steps:
+        now, total = now + seconds, total + more
+        rates.add(now, {"x": total})
+        assert 0 <= rates.per_second().get("x", 0) < math.inf
+    for second in range(1, 10):
+        rates.add(now + second, {"x": total})
+    assert rates.per_second() == {"x": 0}
+
+
 TIMES = st.lists(st.tuples(st.floats(0, 9 * 60), st.floats(0.01, 1e7)), min_size=1, max_size=60)
 
 
