@@ -7,8 +7,9 @@ import os
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -30,7 +31,7 @@ from silversmith.cli.options import (
     number,
     open_target,
 )
-from silversmith.cli.screen import progress_bar, say, say_json, say_lines, say_table, set_quiet, warn
+from silversmith.cli.screen import progress_bar, say, say_json, say_table, set_quiet, warn
 from silversmith.operations import WrongCall
 from silversmith.operations.text import count, duration, shown
 from silversmith.operations.text import size as shown_size
@@ -68,14 +69,9 @@ def init(
         say(path)
     say()
     say(f"{project.name} is ready. Next:")
-    change_folder = [] if folder.resolve() == Path.cwd() else [f"cd {shlex.quote(str(folder))}"]
-    for command in (
-        *change_folder,
-        "pip install pytest",
-        "pytest",
-        "silversmith put data",
-        "silversmith run --until-idle",
-    ):
+    if folder.resolve() != Path.cwd():
+        say(f"  cd {shlex.quote(str(folder))}")
+    for command in ("pip install pytest", "pytest", "silversmith put data", "silversmith run --until-idle"):
         say(f"  {command}")
     return 0
 
@@ -147,11 +143,9 @@ def _show_checked(checked: CheckedFile, causes: dict[object, str], pipeline: Pip
         name += f"  ({checked.transform}, key {shown(checked.key)}{misses})"
     if checked.outcome == "marker":
         say(f"{name}  passed over: it stands for a folder or a job, and is no data")
-        return
-    if checked.outcome == "lookup":
+    elif checked.outcome == "lookup":
         say(f"{name}  lookup of {', '.join(checked.lookup_of)}: {shown(checked.key)}")
-        return
-    if checked.error is None:
+    elif checked.error is None:
         dialect = ", ".join(f"{name} {value!r}" for name, value in checked.dialect.items() if value is not None)
         rejected = f", {count(checked.rejected, 'row')} rejected" if checked.rejected else ""
         form = f"{checked.format}{f' ({dialect})' if dialect else ''}"
@@ -161,21 +155,20 @@ def _show_checked(checked: CheckedFile, causes: dict[object, str], pipeline: Pip
             say(f"  row {row['row']:,}: {'; '.join(row['reasons'])}", style="red")
         if checked.rejected > len(checked.first) > 0:
             say(f"  … and {checked.rejected - len(checked.first):,} more")
-        return
-    from silversmith.cli.inspect import place_text, say_error, say_help
+    else:
+        _show_failed(name, checked, checked.error, causes)
 
-    cause = checked.transform, checked.error["code"], checked.error["message"]
-    if checked.error["code"] != "NoTransform" and cause in causes:
-        say(f"{name}  {checked.outcome}: {checked.error['code']}, as {causes[cause]}", style="red")
-        return
-    causes[cause] = shown(checked.file)
-    say(f"{name}  {checked.outcome}: {checked.error['code']}", style="red")
-    say_error("", checked.error["message"], "  ")
-    if checked.error["place"]:
-        say(f"  at {place_text(checked.error['place'])}")
-    if checked.error["hint"]:
-        say_lines(checked.error["hint"], indent="  ")
-    say_help(checked.error["code"], indent="  ")
+
+def _show_failed(name: str, checked: CheckedFile, error: Mapping[str, Any], causes: dict[object, str]) -> None:
+    from silversmith.cli.inspect import say_advice, say_error
+
+    cause = checked.transform, error["code"], error["message"]
+    is_known = error["code"] != "NoTransform" and cause in causes
+    say(f"{name}  {checked.outcome}: {error['code']}" + (f", as {causes[cause]}" if is_known else ""), style="red")
+    if not is_known:
+        causes[cause] = shown(checked.file)
+        say_error("", error["message"], "  ")
+        say_advice(error, "  ")
 
 
 def infer(
@@ -354,9 +347,7 @@ def explain(
     """Explain an error code: what happened, and what to do about it. Exit code 1: Silversmith has no such code."""
     from silversmith.operations.explain import explanations, near
 
-    explanation = explanations().get(code) or next(
-        (each for name, each in explanations().items() if name.lower() == code.lower()), None
-    )
+    explanation = {name.lower(): each for name, each in explanations().items()}.get(code.lower())
     if explanation is None:
         similar = near(code)
         warn(
@@ -365,10 +356,10 @@ def explain(
             + "A reader or a transform of your own may have raised it; else it is the name of a Python exception."
         )
         return 1
-    if json:
-        say_json(explanation.to_dict())
-        return 0
     document = explanation.to_dict()
+    if json:
+        say_json(document)
+        return 0
     say(document["code"], style="bold")
     say(document["meaning"])
     say()

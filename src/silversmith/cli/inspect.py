@@ -280,11 +280,16 @@ def _show_document(document: ErrorDocument, now: float, indent: str = "  ") -> N
     ago = f", {duration(since)} ago" if since is not None else ""
     say(f"{indent}{shown(document.key)}  ({document.transform}{ago})")
     say_error(document.code, document.message, f"{indent}  ")
-    if place := place_text(document.place):
-        say(f"{indent}  at {place}")
-    if document.hint:
-        say(f"{indent}  {document.hint}")
-    say_help(document.code, f"{indent}  ")
+    say_advice(vars(document), f"{indent}  ")
+
+
+def say_advice(error: Mapping[str, Any], indent: str) -> None:
+    """Say where in the file an error is, what to do, and which command explains it."""
+    if place := place_text(error["place"]):
+        say(f"{indent}at {place}")
+    if error["hint"]:
+        say_lines(error["hint"], indent)
+    say_help(error["code"], indent)
 
 
 def say_help(code: str, indent: str) -> None:

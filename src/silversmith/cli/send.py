@@ -40,12 +40,11 @@ from silversmith.operations.text import count, duration, iso, shown, size
 if TYPE_CHECKING:
     from silversmith.operations.pace import Place, SentBatch
     from silversmith.operations.plan import Certainty, Counts, FileCount, SendPlan
+    from silversmith.operations.send import Failure, PutResult, RedriveBatch, ReplayBatch, Upload
     from silversmith.operations.target import Target
     from silversmith.pipeline import Pipeline
 
     _Batch = TypeVar("_Batch", bound=SentBatch)
-
-    from silversmith.operations.send import Failure, PutResult, RedriveBatch, ReplayBatch, Upload
 
 
 def put(
@@ -243,8 +242,12 @@ class Sending:
             "--max-failures": how.max_failures,
             "--after": self._place,
         }
-        given = {name: value for name, value in options.items() if value not in (None, False, "", PIPELINE, LAKE)}
-        arguments = [name if value is True else f"{name}={value}" for name, value in given.items()]
+        defaults = (None, "", PIPELINE, LAKE)
+        arguments = [
+            name if value is True else f"{name}={value}"
+            for name, value in options.items()
+            if value is not False and value not in defaults
+        ]
         return shlex.join(["silversmith", *self.command, *arguments])
 
     @contextmanager

@@ -65,6 +65,12 @@ def test_where_the_brake_stops_it_it_says_how_to_go_on(capsys: pytest.CaptureFix
     assert command.document()["again"].startswith("silversmith replay")
 
 
+def test_no_failure_at_all_may_be_asked_for_again() -> None:
+    command = replace(sending(), how=SendOptions(max_failures=0.0))
+    list(command.paced(batches("a.csv", error=TooManyFailures("one failed")), TARGET))
+    assert "--max-failures=0.0" in command.document()["again"]
+
+
 def test_an_interrupt_says_how_to_go_on_and_goes_through(capsys: pytest.CaptureFixture[str]) -> None:
     command = sending()
     with pytest.raises(KeyboardInterrupt), command.cut_short():
