@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -29,6 +30,7 @@ from silversmith.local.wiring import Delivery, build, worker_functions
 from silversmith.local.workers import LOOK, Dispatch, Dispatcher, Worker, WorkerPool
 from silversmith.pipeline import Pipeline, with_moments
 from silversmith.schemas.recorded import require_ours
+from silversmith.stores import IN_MEMORY
 from silversmith.template import compile_for_engine
 
 #: The most files that the bucket takes in one transaction.
@@ -43,6 +45,9 @@ LATEST_ROUND = 60.0
 
 #: The most refused files that the log names.
 REFUSALS = 1000
+
+#: At its start the engine looks at so many files of bronze, whether there is a large one.
+SEEN_FIRST = 200
 
 #: The clock is corrected by this much now and then, in seconds; nobody notices less.
 TOLERANCE = 1.0
@@ -233,7 +238,10 @@ class Engine:
             changed=self._changed,
         )
         log = self._lake.logs / "functions.log"
-        workers = WorkerPool(config, number=self._number, log=log, prewarmed=self._prewarmed)
+        is_large_first = any(head.size > IN_MEMORY for head in islice(self._store.list(), SEEN_FIRST))
+        workers = WorkerPool(
+            config, number=self._number, log=log, prewarmed=self._prewarmed, is_large_first=is_large_first
+        )
         self._dispatchers = [Dispatcher(services.functions, workers, self._lake.path)]
         self._table_rounds: TableRounds | None = None
         for function in worker_functions(stack, "SILVERSMITH_TABLES"):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from silversmith.local.iam import Check, GuardedStore, Policy, checker
-from silversmith.local.processes import WORKER
+from silversmith.local.processes import WORKER, CpuShare
 from silversmith.local.stack import Bucket, QueueResource
 from silversmith.stores import Store
 
@@ -84,13 +84,15 @@ class WorkerConfig:
     """Everything that a worker needs; it is pickled on its way to the process.
 
     ``definition`` says where the pipeline is loaded from; for the worker of tables it is their specification, which in
-    Lambda is a file in the bundle. ``main`` is the function that the process runs.
+    Lambda is a file in the bundle. ``main`` is the function that the process runs. ``share`` is its share of the CPUs
+    where that is another than the one it was started with.
     """
 
     definition: str
     lake: Path
     functions: tuple[FunctionConfig, ...]
     main: str = WORKER
+    share: CpuShare | None = None
 
 
 class LocalContext:

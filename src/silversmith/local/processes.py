@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import json
 import multiprocessing
 import os
 import signal
@@ -196,7 +197,7 @@ def _with(share: CpuShare) -> Iterator[None]:
 
     https://docs.pola.rs/api/python/stable/reference/api/polars.thread_pool_size.html
     """
-    if _POLARS in os.environ:
+    if threads_are_set():
         yield
         return
     os.environ[_POLARS] = str(share.threads)
@@ -222,6 +223,22 @@ def _on(cpus: frozenset[int] | None) -> Iterator[None]:
     finally:
         with suppress(OSError):
             os.sched_setaffinity(0, before)
+
+
+def threads_are_set() -> bool:
+    """Whether the user has set the number of Polars' threads."""
+    return _POLARS in os.environ
+
+
+def change_share(share: CpuShare) -> None:
+    """Give this process another share than it was started with. Polars must have done nothing yet: its threads begin in
+    a number that stays."""
+    import polars as pl
+
+    pl.Config.load(json.dumps({"environment": {_POLARS: str(share.threads)}}))
+    if share.cpus is not None and hasattr(os, "sched_setaffinity"):
+        with suppress(OSError):
+            os.sched_setaffinity(0, share.cpus)
 
 
 def shares(number: int, cpus: frozenset[int]) -> list[CpuShare]:

@@ -18,7 +18,7 @@ from silversmith.function.handler import Handler
 from silversmith.function.outcome import Report
 from silversmith.local.invocation import FunctionConfig, LocalContext, WorkerConfig, begin, broken, flush, serve, split
 from silversmith.local.lake import LakeFolder
-from silversmith.local.processes import NOWHERE
+from silversmith.local.processes import NOWHERE, change_share
 from silversmith.pipeline import Pipeline, locate
 from silversmith.pipeline.needs import LOCAL_FILE, LOCAL_VARIABLE, SECRET_NAME, Fetch, Secret, SecretMissing
 from silversmith.pipeline.tables import QUERIES_ARE_CHECKED
@@ -36,6 +36,8 @@ def main(connection: Connection, position: c_int, config: WorkerConfig) -> None:
     ``position`` is that of the message that it began last, which the engine reads after a death.
     """
     begin()
+    if config.share is not None:
+        change_share(config.share)  # before the pipeline is loaded, which uses Polars
     QUERIES_ARE_CHECKED.set(True)
     try:
         handlers = _Handlers(connection, position, config)

@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from logging.handlers import RotatingFileHandler
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -24,7 +25,16 @@ import orjson
 
 from silversmith.errors import UNWRITABLE, DefinitionError, LakeUnusable, SilversmithError
 from silversmith.local.invocation import WorkerConfig
-from silversmith.local.processes import NOWHERE, ChildProcess, CpuShare, PrewarmedWorkers, shares, spawn, usable_cpus
+from silversmith.local.processes import (
+    NOWHERE,
+    ChildProcess,
+    CpuShare,
+    PrewarmedWorkers,
+    shares,
+    spawn,
+    threads_are_set,
+    usable_cpus,
+)
 from silversmith.local.services.function import FunctionService, Invocation, Settings
 
 #: The most bytes on disk of all that functions print, twice: in the log and in the one before it.
@@ -186,7 +196,8 @@ class Worker:
 
 class WorkerPool:
     """A fixed number of workers over one pipeline, which share the CPUs; and one more with all CPUs, started when there
-    is a large file for it.
+    is a large file for it. ``is_large_first``: there is one already. Then the first worker is that one, and another is
+    started in its place when all of the others are busy: a process takes as long to start as a file of 100 MB.
 
     Many small files are converted fastest where Polars does not spread each over threads that the other workers use,
     and one large file where it may use all CPUs (docs/decisions/0066-small-files-are-committed-together.md).
@@ -200,17 +211,26 @@ class WorkerPool:
         log: Path,
         cpus: frozenset[int] | None = None,
         prewarmed: PrewarmedWorkers | None = None,
+        is_large_first: bool = False,
     ) -> None:
         self._config = config
         self._prewarmed = prewarmed
         self._log = _log(log)
         self._cpus = cpus or usable_cpus()
-        self._workers = [self._start(share) for share in shares(number, self._cpus)]
+        self._vacant: list[CpuShare] = []
         self._wide: Worker | None = None
+        first, *others = shares(number, self._cpus)
+        if is_large_first and others and first.threads < len(self._cpus) and not threads_are_set():
+            self._wide = self._start(first, becomes=CpuShare(len(self._cpus), self._cpus))
+            self._vacant.append(first)
+        else:
+            others = [first, *others]
+        self._workers = [self._start(share) for share in others]
 
-    def _start(self, share: CpuShare, *, careful: int = 0) -> Worker:
+    def _start(self, share: CpuShare, *, becomes: CpuShare | None = None, careful: int = 0) -> Worker:
         prewarmed = self._prewarmed.take(share) if self._prewarmed is not None else None
-        return Worker(prewarmed or spawn(share, self._config.main), self._config, self._log, careful=careful)
+        child = prewarmed or spawn(share, self._config.main)
+        return Worker(child, replace(self._config, share=becomes), self._log, careful=careful)
 
     @property
     def _all(self) -> list[Worker]:
@@ -223,6 +243,11 @@ class WorkerPool:
         if self._wide is None:
             self._wide = self._start(CpuShare(len(self._cpus)))
         return self._wide if self._wide.current is None else None
+
+    def refill(self) -> None:
+        """Start a worker in place of the first one, if that is for large files and all of the others are busy."""
+        if self._vacant and not self.idle:
+            self._workers.append(self._start(self._vacant.pop()))
 
     @property
     def idle(self) -> list[Worker]:
@@ -340,6 +365,7 @@ class Dispatcher:
         small = [invocation for invocation in invocations if invocation not in large]
         if small:
             worker.send(Dispatch.of(small))
+            self.pool.refill()
 
     def handle(self, worker: Worker, report: Mapping[str, Any], now: float) -> None:
         """Do what follows from one report of a worker. ``now`` in Unix seconds.

@@ -63,6 +63,7 @@ class Pool:
         policy: Policy | None,
         cpus: frozenset[int] | None,
         prewarmed: PrewarmedWorkers | None,
+        is_large_first: bool,
     ) -> None:
         self.lake = LakeFolder(folder / "lake")
         definition = folder / "pipeline.py"
@@ -81,7 +82,12 @@ class Pool:
         self.events: list[dict[str, Any]] = []
         self.last: Worker | None = None
         self.workers = WorkerPool(
-            config, number=number, log=self.lake.logs / "functions.log", cpus=cpus, prewarmed=prewarmed
+            config,
+            number=number,
+            log=self.lake.logs / "functions.log",
+            cpus=cpus,
+            prewarmed=prewarmed,
+            is_large_first=is_large_first,
         )
 
     def until(self, true: Callable[[], object], *, now: float | None = None) -> None:
@@ -142,8 +148,18 @@ def opened(
     policy: Policy | None = None,
     cpus: frozenset[int] | None = None,
     prewarmed: PrewarmedWorkers | None = None,
+    is_large_first: bool = False,
 ) -> Iterator[Pool]:
-    pool = Pool(folder, body, number=number, start=start, policy=policy, cpus=cpus, prewarmed=prewarmed)
+    pool = Pool(
+        folder,
+        body,
+        number=number,
+        start=start,
+        policy=policy,
+        cpus=cpus,
+        prewarmed=prewarmed,
+        is_large_first=is_large_first,
+    )
     try:
         yield pool
     finally:
@@ -310,6 +326,45 @@ def test_many_workers_share_the_cpus_and_one_more_has_all_for_what_is_large(tmp_
         again = pool.workers.for_large()
         assert again not in {None, wide}
         pool.until(lambda: {"threads: 1 2", "threads: 2 4"} <= set(pool.log().splitlines()))
+
+
+@pytest.mark.full
+def test_the_first_worker_has_all_cpus_where_a_large_file_is_first(tmp_path: Path) -> None:
+    """Though the pipeline uses Polars when it is loaded. Another worker is started in its place when it is needed."""
+    with opened(
+        tmp_path,
+        "print('threads:', first, pl.thread_pool_size())",
+        start="import polars as pl\npl.LazyFrame({'x': [1]}).collect()\n",
+        number=2,
+        cpus=frozenset(range(4)),
+        is_large_first=True,
+    ) as pool:
+        small = pool.ready()
+        pool.workers.refill()
+        assert pool.workers.open == [small], "nothing waits"
+        wide = pool.workers.for_large()
+        assert wide is not None
+        wide.send(pool.dispatch(2))
+        small.send(pool.dispatch(1))
+        pool.workers.refill()
+        pool.until(lambda: len(pool.reports("done")) == 2)
+        pool.ready().send(pool.dispatch(3))
+        pool.until(lambda: {"threads: 1 2", "threads: 2 4", "threads: 3 2"} <= set(pool.log().splitlines()))
+
+
+@pytest.mark.full
+def test_the_number_of_threads_that_the_user_has_set_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLARS_MAX_THREADS", "3")
+    with opened(
+        tmp_path,
+        "print('threads:', first, pl.thread_pool_size())",
+        number=2,
+        cpus=frozenset({0, 1}),
+        is_large_first=True,
+    ) as pool:
+        pool.until(lambda: len(pool.workers.idle) == 2)
+        pool.ready().send(pool.dispatch(1))
+        pool.until(lambda: "threads: 1 3" in pool.log().splitlines())
 
 
 def test_a_printed_line_comes_in_one_piece_whatever_pythons_settings(
