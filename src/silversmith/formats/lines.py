@@ -103,7 +103,7 @@ class Lines:
     encoding: str | None = None
 
     def __post_init__(self) -> None:
-        problem = text.encoding_problem(self.encoding)
+        problem = text.options_problem(self)
         if problem:
             raise DefinitionError(f"Lines({problem}")
 
@@ -152,12 +152,7 @@ class FixedWidth:
     encoding: str | None = None
 
     def __post_init__(self) -> None:
-        problem = (
-            text.texts_problem("null_values", self.null_values)
-            or text.skipped_problem("skip_lines", self.skip_lines)
-            or _columns_problem(self.columns)
-            or text.encoding_problem(self.encoding)
-        )
+        problem = text.options_problem(self) or _columns_problem(self.columns)
         if problem:
             raise DefinitionError(f"FixedWidth({problem}")
         object.__setattr__(self, "columns", {name: tuple(place) for name, place in self.columns.items()})

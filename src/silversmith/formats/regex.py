@@ -47,14 +47,7 @@ class _LineOptions:
     infer: bool = True
 
     def __post_init__(self) -> None:
-        problem = (
-            text.texts_problem("null_values", self.null_values)
-            or text.skipped_problem("skip_lines", self.skip_lines)
-            or text.encoding_problem(self.encoding)
-            or _times_problem(self.times)
-            or text.mark_problem("comment", self.comment)
-            or text.flag_problem("infer", self.infer)
-        )
+        problem = text.options_problem(self) or _times_problem(self.times)
         if problem:
             raise DefinitionError(f"{type(self).__name__}({problem}")
         object.__setattr__(self, "null_values", tuple(sorted(self.null_values)))
@@ -146,7 +139,6 @@ class Fields(_LineOptions):
             and not (isinstance(self.least, int) and 0 < self.least <= (count or MOST_FIELDS)),
             f"extra={self.extra!r}): must be the name of a column": self.extra is not None
             and (not isinstance(self.extra, str) or self.extra in {"", ROW}),
-            f"quoted={self.quoted!r}): must be True or False": not isinstance(self.quoted, bool),
             f"escape={self.escape!r}): must be one character, such as '\\\\', or None": self.escape is not None
             and not (isinstance(self.escape, str) and re.fullmatch(r'[^\s"]', self.escape)),
         }

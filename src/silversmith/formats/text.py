@@ -7,7 +7,7 @@ file is read once more, up to the last of them.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, BinaryIO, Final
 
@@ -146,6 +146,12 @@ def _recoded(content: Content, encoding: str) -> Iterator[bytes]:
         ) from None
 
 
+def options_problem(options: object) -> str:
+    """The end of an error about one of the options that several readers have; empty if they are fine."""
+    problems = (check(name, getattr(options, name)) for name, check in _CHECKS.items() if hasattr(options, name))
+    return next(filter(None, problems), "")
+
+
 def encoding_problem(encoding: object) -> str:
     """The end of an error about an option ``encoding``; empty if it is fine. None lets the file decide."""
     try:
@@ -154,13 +160,6 @@ def encoding_problem(encoding: object) -> str:
     except LookupError:
         pass
     return f"encoding={encoding!r}): Python knows no such encoding; try 'utf-8' or 'cp1252'"
-
-
-def skipped_problem(name: str, number: object) -> str:
-    """The end of an error about an option such as ``skip_lines``; empty if it is fine."""
-    if isinstance(number, int) and not isinstance(number, bool) and number >= 0:
-        return ""
-    return f"{name}={number!r}): must be a number of {name.removeprefix('skip_')}, 0 or more"
 
 
 def texts_problem(name: str, texts: Any) -> str:
@@ -178,18 +177,30 @@ def columns_problem(names: Any) -> str:
     return f"columns={names!r}): must be names, each once, none of them empty or {ROW!r}"
 
 
-def flag_problem(name: str, flag: object) -> str:
-    """The end of an error about an option that is True or False; empty if it is fine."""
+def _skipped_problem(name: str, number: object) -> str:
+    if isinstance(number, int) and not isinstance(number, bool) and number >= 0:
+        return ""
+    return f"{name}={number!r}): must be a number of {name.removeprefix('skip_')}, 0 or more"
+
+
+def _flag_problem(name: str, flag: object) -> str:
     return "" if isinstance(flag, bool) else f"{name}={flag!r}): must be True or False"
 
 
-def mark_problem(name: str, mark: Any) -> str:
-    """The end of an error about an option that is a text to be recognized, or None; empty if it is fine."""
-    return (
-        ""
-        if mark is None or (isinstance(mark, str) and mark.strip())
-        else f"{name}={mark!r}): must be text, such as '#'"
-    )
+def _mark_problem(name: str, mark: Any) -> str:
+    is_mark = mark is None or (isinstance(mark, str) and mark.strip())
+    return "" if is_mark else f"{name}={mark!r}): must be text, such as '#'"
+
+
+_CHECKS: Mapping[str, Callable[[str, Any], str]] = {
+    "null_values": texts_problem,
+    "skip_lines": _skipped_problem,
+    "skip_rows": _skipped_problem,
+    "encoding": lambda _, encoding: encoding_problem(encoding),
+    "comment": _mark_problem,
+    "infer": _flag_problem,
+    "quoted": _flag_problem,
+}
 
 
 def origins_of_ndjson(content: Content, numbers: Collection[int]) -> Origins:

@@ -84,8 +84,12 @@ def unreadable(why: str) -> DataError:
     return damaged("Zip", f"no whole zip archive: {shorten(why)}", "zip")
 
 
-def check(member: ZipInfo) -> None:
-    """Raises DataError ``UnreadableZip`` for a member that is encrypted, or compressed in a way that is not read."""
+def pieces(archive: ZipFile, member: ZipInfo) -> Iterator[bytes]:
+    """The bytes of a member, in pieces of bounded size; never more than the directory says.
+
+    Raises:
+        DataError: ``UnreadableZip``, also where it is encrypted, or compressed in a way that is not read.
+    """
     if member.flag_bits & 0x1:
         raise DataError(
             "UnreadableZip",
@@ -99,15 +103,6 @@ def check(member: ZipInfo) -> None:
             f"which is not read; {', '.join(_METHODS.values())} are",
             hint="zip it with deflate, which every tool can",
         )
-
-
-def pieces(archive: ZipFile, member: ZipInfo) -> Iterator[bytes]:
-    """The bytes of a member, in pieces of bounded size; never more than the directory says.
-
-    Raises:
-        DataError: ``UnreadableZip``.
-    """
-    check(member)
     with reading(), archive.open(member) as file:
         while piece := file.read(_PIECE):
             yield piece

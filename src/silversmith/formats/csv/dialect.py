@@ -14,15 +14,7 @@ from typing import Any, NamedTuple
 from silversmith.errors import DataError, DefinitionError, Place
 from silversmith.formats.archives.content import Content
 from silversmith.formats.table import clean_name, shorten
-from silversmith.formats.text import (
-    BOM,
-    columns_problem,
-    encoding_problem,
-    flag_problem,
-    mark_problem,
-    skipped_problem,
-    texts_problem,
-)
+from silversmith.formats.text import BOM, columns_problem, options_problem
 
 #: The value of an option that the file itself decides.
 AUTO = "auto"
@@ -79,17 +71,17 @@ class Csv:
     infer: bool = field(default=True, metadata={"added later": True})
 
     def __post_init__(self) -> None:
-        problem = columns_problem(self.columns) or texts_problem("null_values", self.null_values)
+        problem = columns_problem(self.columns) or options_problem(self)
         if not problem:
             object.__setattr__(self, "columns", None if self.columns is None else tuple(self.columns))
             object.__setattr__(self, "null_values", tuple(sorted(self.null_values)))
-            problem = _marks_problem(self) or _other_problem(self)
+            problem = _marks_problem(self)
         if problem:
             raise DefinitionError(f"Csv({problem}")
 
 
 def _marks_problem(options: Csv) -> str:
-    """The mark that has a wrong value; empty if none has."""
+    """The end of an error about a mark; empty if they are fine."""
     marks = {"separator": options.separator}
     marks |= {} if options.quote == AUTO else {"quote": options.quote}
     marks |= {} if options.escape == AUTO else {"escape": options.escape}
@@ -105,18 +97,8 @@ def _marks_problem(options: Csv) -> str:
         return f"thousands={options.thousands!r}): must be one of {' '.join(map(repr, GROUPS))}"
     if options.thousands == ("," if options.decimal_comma else "."):
         return f"thousands={options.thousands!r}): is what stands before the decimals; look at decimal_comma"
-    return ""
-
-
-def _other_problem(options: Csv) -> str:
-    if options.padded not in {None, True, False}:
-        return f"padded={options.padded!r}): must be True, False or None (find out)"
-    return (
-        mark_problem("comment", options.comment)
-        or flag_problem("infer", options.infer)
-        or skipped_problem("skip_lines", options.skip_lines)
-        or encoding_problem(options.encoding)
-    )
+    is_known = options.padded in {None, True, False}
+    return "" if is_known else f"padded={options.padded!r}): must be True, False or None (find out)"
 
 
 class CsvDialect(NamedTuple):

@@ -11,7 +11,7 @@ from silversmith.formats.archives.content import Content
 from silversmith.formats.excel import calamine, xlsx
 from silversmith.formats.excel.sheets import is_empty, sheet, unreadable
 from silversmith.formats.table import Table, shorten
-from silversmith.formats.text import columns_problem, skipped_problem
+from silversmith.formats.text import columns_problem, options_problem
 
 #: The first bytes of a compound file: an .xls, or any workbook with a password.
 _COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -56,7 +56,7 @@ def _problem(options: Excel) -> str:
         chosen is None or (isinstance(chosen, str) and chosen) or (isinstance(chosen, int) and chosen >= 1)
     ):
         return f"sheet={chosen!r}): must be a sheet's name, or its number from 1"
-    return skipped_problem("skip_rows", options.skip_rows) or columns_problem(options.columns)
+    return options_problem(options) or columns_problem(options.columns)
 
 
 def read(content: Content, options: Excel) -> Table:
