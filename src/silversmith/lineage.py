@@ -92,29 +92,12 @@ class Lineage:
     @staticmethod
     def from_metadata(metadata: Mapping[str, str]) -> Lineage | None:
         """The lineage in S3 user metadata; None if it has none, or one that cannot be read (then it counts as none)."""
+        texts = {name.replace("-", "_"): text for name, text in metadata.items()}
         try:
-            values = {name.replace("-", "_"): value for name, value in metadata.items()}
-            return Lineage(
-                bronze_key=decode_key(values["bronze_key"]),
-                bronze_etag=values["bronze_etag"],
-                bronze_version=values["bronze_version"],
-                bronze_size=int(values["bronze_size"]),
-                sequencer=values["sequencer"],
-                transform=values["transform"],
-                fingerprint=values["fingerprint"],
-                rows_read=int(values["rows_read"]),
-                rows_written=int(values["rows_written"]),
-                rows_rejected=int(values["rows_rejected"]),
-                committed_at=values["committed_at"],
-                attempt=int(values["attempt"]),
-                format=values.get("format", ""),
-                schema=int(values.get("schema", 0)),
-                dialect=values.get("dialect", ""),
-                lookups=values.get("lookups", ""),
-                owner=values.get("owner", ""),
-                rows_dropped=int(values.get("rows_dropped", 0)),
-            )
-        except (KeyError, ValueError):
+            values: dict[str, Any] = {name: texts[name] for name in _NAMES if name in texts}
+            numbers = {name: int(text) for name, text in values.items() if name in _NUMBERS}
+            return Lineage(**{**values, **numbers, "bronze_key": decode_key(texts["bronze_key"])})
+        except (KeyError, TypeError, ValueError):  # a field is missing, or is not what it must be
             return None
 
     def of_bytes(self, etag: str, version: str | None, **fields: Any) -> Lineage:
@@ -137,6 +120,7 @@ class Lineage:
 
 #: The names in metadata of the fields for which S3's metadata has room.
 _NAMES = {field.name: field.name.replace("_", "-") for field in fields(Lineage) if field.name != "looked_up"}
+_NUMBERS = frozenset(field.name for field in fields(Lineage) if field.type == "int")
 
 
 def parquet_entry(footer: bytes) -> dict[str, object]:

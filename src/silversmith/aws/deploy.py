@@ -68,7 +68,7 @@ Confirm = Callable[[Diff], bool]
 #: parameters with the keys of their zips.
 LAYERS = {"CodeKey": "PackagesLayer", TABLES_CODE_KEY: "PackagesOfTablesLayer"}
 LAYER_KEY, TABLES_LAYER_KEY = "LayerKey", "TablesLayerKey"
-_LAYER_KEYS = {"CodeKey": LAYER_KEY, TABLES_CODE_KEY: TABLES_LAYER_KEY}
+LAYER_KEYS = {"CodeKey": LAYER_KEY, TABLES_CODE_KEY: TABLES_LAYER_KEY}
 
 #: When a round of reconciliation follows a deploy that changes how events find their way. Until AWS has the change
 #: everywhere, events go nowhere and nobody is told: EventBridge takes about five minutes after it is switched on for a
@@ -233,7 +233,7 @@ def code_keys(name: str, bundle: Bundle | None, tables: Bundle | None = None) ->
     bundles = {key: each for key, each in (("CodeKey", bundle), (TABLES_CODE_KEY, tables)) if each is not None}
     return {
         **{code: f"{name}/{each.function_digest}.zip" for code, each in bundles.items()},
-        **{_LAYER_KEYS[code]: f"layers/{each.layer_digest}.zip" for code, each in bundles.items()},
+        **{LAYER_KEYS[code]: f"layers/{each.layer_digest}.zip" for code, each in bundles.items()},
     }
 
 
@@ -264,7 +264,7 @@ def with_layers(template: Mapping[str, Any], name: str) -> dict[str, Any]:
                 "CompatibleArchitectures": sorted(
                     {each for function in properties for each in function["Architectures"]}
                 ),
-                "Content": {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": _LAYER_KEYS[code]}},
+                "Content": {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": LAYER_KEYS[code]}},
             },
         }
         for code in codes
@@ -276,7 +276,7 @@ def with_layers(template: Mapping[str, Any], name: str) -> dict[str, Any]:
     parameter = {"Type": "String", "Description": "The key of the zip file with the packages"}
     return {
         **template,
-        "Parameters": {**template.get("Parameters", {}), **{_LAYER_KEYS[code]: parameter for code in codes}},
+        "Parameters": {**template.get("Parameters", {}), **{LAYER_KEYS[code]: parameter for code in codes}},
         "Resources": {**template["Resources"], **layered, **layers},
     }
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from silversmith.aws.deploy import LAYER_KEY, TABLES_LAYER_KEY, with_layers
+from silversmith.aws.deploy import LAYER_KEY, LAYER_KEYS, TABLES_LAYER_KEY, with_layers
 from silversmith.aws.stack import LARGEST_BODY
 from silversmith.pipeline import Located
 from silversmith.pipeline.deployment import Deployment
@@ -55,9 +55,8 @@ def module(name: str, options: Deployment, zips: Mapping[str, str], *, large: bo
 
     https://developer.hashicorp.com/terraform/language/syntax/json
     """
-    layers = {"CodeKey": LAYER_KEY, TABLES_CODE_KEY: TABLES_LAYER_KEY}
     objects = {
-        _OBJECTS[key]: _uploaded(name, path, zips[layers[key]] if key in layers else "") for key, path in zips.items()
+        _OBJECTS[key]: _uploaded(name, path, zips.get(LAYER_KEYS.get(key, ""), "")) for key, path in zips.items()
     }
     document = f"{name}.template.json"
     source = {"template_body": f'${{file("${{path.module}}/{document}")}}'}

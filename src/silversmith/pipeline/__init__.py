@@ -22,7 +22,6 @@ from silversmith.errors import DefinitionError
 from silversmith.formats import Reader
 from silversmith.keypatterns import InvalidPattern, KeyPattern
 from silversmith.pipeline import limits, needs, writers
-from silversmith.pipeline.deployment import ROLES, Deployment
 from silversmith.pipeline.lookups import Context
 from silversmith.pipeline.needs import Secret
 from silversmith.pipeline.since import DEPLOY, moment_of, normalized
@@ -199,7 +198,7 @@ class Pipeline:
         self.on_delete = on_delete
         self.metadata_columns = tuple(dict.fromkeys(metadata_columns))
         self.lineage = lineage
-        self.deployments: Mapping[str, Deployment] = {}  # those of its module, once it is loaded by its name
+        self.module_names: Mapping[str, object] = {}  # with its deployments, once it is loaded by its name
         self._gold = Gold()
         self._transforms: dict[str, Transform] = {}
         self._places: dict[str, str] = {}
@@ -466,7 +465,7 @@ class Pipeline:
 def as_deployed(pipeline: Pipeline, buckets: Mapping[str, str], transforms: Iterable[Transform]) -> Pipeline:
     """The same pipeline with other buckets, by what they are for, and with these transforms in place of its own."""
     deployed = copy.copy(pipeline)
-    deployed.bronze, deployed.silver, deployed.quarantine = (buckets[role] for role in ROLES)
+    deployed.bronze, deployed.silver, deployed.quarantine = buckets["bronze"], buckets["silver"], buckets["quarantine"]
     deployed._transforms = {transform.name: transform for transform in transforms}
     return deployed
 
@@ -624,7 +623,7 @@ def locate(target: str) -> Located:
         problem = f"is a {type(pipeline).__name__}" if hasattr(module, attribute) else "is not there"
         names = ", ".join(pipelines) or "none"
         raise DefinitionError(f"{target}: {attribute!r} {problem}, not a Pipeline; pipelines of this module: {names}")
-    pipeline.deployments = {name: each for name, each in vars(module).items() if isinstance(each, Deployment)}
+    pipeline.module_names = vars(module)
     return Located(pipeline, f"{parsed.module}:{attribute}", parsed.root, vars(module))
 
 

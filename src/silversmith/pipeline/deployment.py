@@ -489,6 +489,10 @@ def _statements_problem(statements: object) -> str:
     return ""
 
 
+def _deployments(names: Mapping[str, object]) -> dict[str, Deployment]:
+    return {name: value for name, value in names.items() if isinstance(value, Deployment)}
+
+
 def named(attributes: Mapping[str, object], name: str = "") -> Deployment:
     """The deployment of that name among a module's attributes: ``vars(module)``.
 
@@ -498,7 +502,7 @@ def named(attributes: Mapping[str, object], name: str = "") -> Deployment:
         DefinitionError: there is none of that name; or none is named, and the module has some, none of them called
             ``deployment``: then somebody must say which.
     """
-    deployments = {key: value for key, value in attributes.items() if isinstance(value, Deployment)}
+    deployments = _deployments(attributes)
     if not name and not deployments:
         return Deployment()
     if (name or "deployment") in deployments:
@@ -511,13 +515,15 @@ def named(attributes: Mapping[str, object], name: str = "") -> Deployment:
     )
 
 
-def on_this_machine(deployments: Mapping[str, Deployment]) -> Deployment | None:
-    """The deployment whose template the local engine runs, with the pipeline's own names of buckets; None: the template
-    without options. It is one with a patch: no other option changes what the engine does.
+def on_this_machine(names: Mapping[str, object]) -> Deployment | None:
+    """Of the deployments among a module's names, the one whose template the local engine runs, with the pipeline's own
+    names of buckets; None: the template without options. It is one with a patch: no other option changes what the
+    engine does.
 
     Raises:
         DefinitionError: several have a patch, and none of them is called ``deployment``.
     """
+    deployments = _deployments(names)
     patches = {name: each for name, each in deployments.items() if each.patch is not None}
     if "deployment" in deployments:
         patches = {name: each for name, each in patches.items() if name == "deployment"}

@@ -93,7 +93,7 @@ def compile_for_engine(pipeline: Pipeline) -> dict[str, Any]:
     Raises:
         DefinitionError: as :func:`compile` does, or it is not clear which patch.
     """
-    return compile(pipeline, deployment=on_this_machine(pipeline.deployments))
+    return compile(pipeline, deployment=on_this_machine(pipeline.module_names))
 
 
 def _counted(pipeline: Pipeline) -> str:
