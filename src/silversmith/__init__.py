@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     )
     from silversmith.pipeline import Pipeline
     from silversmith.pipeline.deployment import Deployment, ObjectLock, Vpc
-    from silversmith.pipeline.lookups import Context
+    from silversmith.pipeline.lookups import Context, reject
     from silversmith.pipeline.needs import Secret
-    from silversmith.pipeline.rejections import reject
     from silversmith.pipeline.writers import CustomWriter
 
 __all__ = [
@@ -80,7 +79,7 @@ _LATE = {
     "Secret": "silversmith.pipeline.needs",
     "Vpc": "silversmith.pipeline.deployment",
     "Xml": "silversmith.formats",
-    "reject": "silversmith.pipeline.rejections",
+    "reject": "silversmith.pipeline.lookups",
 }
 
 

@@ -257,7 +257,7 @@ def test_a_small_file_takes_as_many_requests_as_the_sums_say(tmp_path: Path) -> 
         called: Counter[str] = Counter()
         client.meta.events.register("before-call", lambda model, **_: called.update([model.name]))
         transform = pipeline.find("sales")
-        lookups = Lookups.of(transform, lake.bronze, tmp_path)
+        lookups = Lookups(lake.bronze, transform.lookups, tmp_path, name=transform.name)
         event = ObjectEvent("bronze", "sales/1.csv", size=10)
         done = run(Task(event, transform, lake, tmp_path, lookups, was_received=False))
     assert done.verdict is Verdict.COMMITTED

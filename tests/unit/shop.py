@@ -147,7 +147,7 @@ class Shop:
             self.bronze.put(key, content)
         lake = Lake(self.bronze, self.silver, self.quarantine)
         scratch = self.folder / "scratch"
-        lookups = Lookups.of(transform, self.bronze, scratch)
+        lookups = Lookups(self.bronze, transform.lookups, scratch, name=transform.name)
         event = event or ObjectEvent("bronze", key, size=10)
         task = Task(event, transform, lake, scratch, lookups, schemas, receives=self.receives, now=lambda: self.now)
         outcome = run(task)

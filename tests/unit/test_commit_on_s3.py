@@ -34,7 +34,7 @@ def test_a_conflict_of_deletes_leaves_no_error_document(tmp_path: Path) -> None:
         client = server.client()
         lake = Lake(*(S3Store(name, client=client, scratch=tmp_path) for name in names))
         transform = pipeline.transforms[0]
-        lookups = Lookups.of(transform, lake.bronze, tmp_path)
+        lookups = Lookups(lake.bronze, transform.lookups, tmp_path, name=transform.name)
         outcome = run(Task(ObjectEvent("bronze", "a.csv"), transform, lake, tmp_path, lookups))
     assert outcome.verdict is Verdict.DUPLICATE  # committed, and looked at again to clear up
     assert list(quarantine.objects()) == []

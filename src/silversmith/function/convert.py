@@ -24,8 +24,7 @@ from silversmith.formats.csv import described
 from silversmith.formats.table import ROW, Table
 from silversmith.function.outcome import Stages
 from silversmith.lineage import Lineage, brief
-from silversmith.pipeline.lookups import Context, alone
-from silversmith.pipeline.rejections import MOST_REJECTED, noted
+from silversmith.pipeline.lookups import MOST_REJECTED, Context, alone, noted
 from silversmith.pipeline.writers import write
 from silversmith.schemas import Document
 from silversmith.stores import Source

@@ -11,12 +11,11 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -57,13 +56,14 @@ _log = logging.getLogger(__name__)
 _Progress = tuple[Running, Conversion | Commit | Outcome | BaseException]
 
 
+@dataclass(eq=False)
 class Handler:
     """Handles the messages of one transform's queue.
 
     Several small files are under way at once: threads wait for S3 on their behalf, or their silver objects are put
     together where the bucket is a folder. One is converted at a time, in the caller's thread.
 
-    Args:
+    Attributes:
         transform: what makes silver of bronze.
         bucket: the bronze bucket's name; events of another bucket are dropped.
         lake: the three buckets.
@@ -84,44 +84,32 @@ class Handler:
         fetch: reads a secret that the transform declares.
     """
 
-    def __init__(
-        self,
-        transform: Transform,
-        *,
-        bucket: str,
-        lake: Lake,
-        scratch: Path,
-        began: Callable[[str], None] = lambda _: None,
-        ended: Callable[[Report], None] = lambda _: None,
-        release: Callable[[str, float], None] = lambda _receipt, _seconds: None,
-        move_to_dlq: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda _record, _error: None,
-        acknowledge: Callable[[list[str]], None] = lambda _receipts: None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        io_threads: int = 0,
-        group_size: int = 1,
-        owner: Owner | None = None,
-        counts_receives: bool = False,
-        environment: Mapping[str, str] = MappingProxyType({}),
-        fetch: needs.Fetch = needs.no_secrets,
-    ) -> None:
-        self._transform = transform
-        self._environment = environment
-        self._bucket = bucket
-        self._lake = lake
-        self._scratch = scratch
-        self._began = began
-        self._ended = ended
-        self._release = release
-        self._move_to_dlq = move_to_dlq
-        self._acknowledge = acknowledge
-        self._now = now
-        self._schemas = Schemas(lake.silver, transform.name, owner)
-        self._pool: IoPool[list[_Progress]] = IoPool(io_threads)
-        self.group_size = group_size
-        secrets = needs.Secrets(transform.secrets, fetch, name=transform.name)
-        self._lookups = Lookups.of(transform, lake.bronze, scratch, secrets)
+    transform: Transform
+    _: KW_ONLY
+    bucket: str
+    lake: Lake
+    scratch: Path
+    began: Callable[[str], None] = lambda _: None
+    ended: Callable[[Report], None] = lambda _: None
+    release: Callable[[str, float], None] = lambda _receipt, _seconds: None
+    move_to_dlq: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda _record, _error: None
+    acknowledge: Callable[[list[str]], None] = lambda _receipts: None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    io_threads: int = 0
+    group_size: int = 1
+    owner: Owner | None = None
+    counts_receives: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    fetch: needs.Fetch = needs.no_secrets
+
+    def __post_init__(self) -> None:
+        self._schemas = Schemas(self.lake.silver, self.transform.name, self.owner)
+        self._pool: IoPool[list[_Progress]] = IoPool(self.io_threads)
+        secrets = needs.Secrets(self.transform.secrets, self.fetch, name=self.transform.name)
+        self._lookups = Lookups(
+            self.lake.bronze, self.transform.lookups, self.scratch, name=self.transform.name, secret=secrets
+        )
         self._new_keys = NewKeys()
-        self._counts_receives = counts_receives
         self._log: dict[str, str | None] = {}
 
     def __call__(self, event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
@@ -143,7 +131,7 @@ class Handler:
         self._lookups.look_again()
         batch = Batch(event.get("Records", []), context)
         try:
-            with needs.variables_set(self._environment):
+            with needs.variables_set(self.environment):
                 while batch.waiting and batch.has_time():
                     self._begin_next(batch)
                 self._finish_running(batch)
@@ -152,7 +140,7 @@ class Handler:
             raise
         for message in batch.untouched():
             # A timeout would throw away what the batch has done: so what cannot be done in time goes back.
-            attempt(self._release, message.receipt, 0.0)
+            attempt(self.release, message.receipt, 0.0)
             batch.failed.append(message.id)
         response = {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in batch.failed]}
         if first := batch.system_fault():
@@ -193,9 +181,9 @@ class Handler:
     def _process_alone(self, batch: Batch, message: Message) -> None:
         """All of a message, with no other one under way."""
         if batch.finished and message.receives > 1:
-            attempt(self._acknowledge, batch.finished)
+            attempt(self.acknowledge, batch.finished)
             batch.finished = []
-        self._began(message.id)
+        self.began(message.id)
         waited = batch.waited()
         outcomes: list[Outcome] = []
         task = None
@@ -246,11 +234,11 @@ class Handler:
     def _begin(self, running: Running) -> None:
         if not running.has_begun:
             running.has_begun = True
-            self._began(running.message.id)
+            self.began(running.message.id)
 
     def _commit(self, batch: Batch) -> None:
         """Put the silver objects that wait for it, and have their tasks go on."""
-        self._pool.submit(partial(_commit_and_resume, self._lake.silver, batch.take_commits()))
+        self._pool.submit(partial(_commit_and_resume, self.lake.silver, batch.take_commits()))
 
     def _settle(self, batch: Batch, report: Report) -> None:
         """Note what became of a message, and tell the queue."""
@@ -260,7 +248,7 @@ class Handler:
             batch.under_way.pop(key, None)
         if report.dead and report.error is not None:
             try:
-                self._move_to_dlq(message.record, report.error)
+                self.move_to_dlq(message.record, report.error)
             except Exception as error:  # noqa: BLE001 -- the message stays where it is
                 report = _failed(message, report.key, report.waited, error, system=True)
         if report.error is None or report.dead:
@@ -268,23 +256,23 @@ class Handler:
         else:
             batch.failed.append(message.id)
             batch.failures.append(report)
-            attempt(self._release, message.receipt, report.retry_in or 0.0)
-        self._ended(report)
+            attempt(self.release, message.receipt, report.retry_in or 0.0)
+        self.ended(report)
 
     def _task(self, event: ObjectEvent, message: Message) -> Task:
         return Task(
             event,
-            self._transform,
-            self._lake,
-            self._scratch,
+            self.transform,
+            self.lake,
+            self.scratch,
             self._lookups,
             self._schemas,
             receives=message.receives,
-            was_received=message.receives > 1 or not self._counts_receives,
+            was_received=message.receives > 1 or not self.counts_receives,
             message_id=message.id,
             was_dead=ERROR_CODE in message.record.get("messageAttributes", {}),
             log=self._log,
-            now=self._now,
+            now=self.now,
             new_keys=self._new_keys,
         )
 
@@ -303,11 +291,11 @@ class Handler:
             tries = count_failure(task, describe(error))
         except Exception as uncounted:  # noqa: BLE001 -- a failure that cannot be counted does not count
             return _failed(message, task.key, waited, uncounted, system=True)
-        return _failed(message, task.key, waited, error, tries=tries, dead=tries >= self._transform.max_receive_count)
+        return _failed(message, task.key, waited, error, tries=tries, dead=tries >= self.transform.max_receive_count)
 
     def _is_wanted(self, event: ObjectEvent) -> bool:
         """The topic's filter is by prefix and suffix; here the pattern is matched exactly."""
-        return event.bucket == self._bucket and self._transform.pattern.matches(event.key)
+        return event.bucket == self.bucket and self.transform.pattern.matches(event.key)
 
 
 def _resume(answers: Sequence[tuple[Running, str | Exception | None]]) -> list[_Progress]:

@@ -374,7 +374,8 @@ def check_here(
             bronze = _Bronze(LakeFolder(lake).store(pipeline.bronze, foreign_writers=True), lookups)
             secrets = Secrets(transform.secrets, from_machine(folder), name=transform.name)
             # Lookups ask a store for nothing but these three.
-            context = Lookups.of(transform, cast("Store", bronze), None, secrets).context(source.head)
+            known = Lookups(cast("Store", bronze), transform.lookups, name=transform.name, secret=secrets)
+            context = known.context(source.head)
         nothing_yet = Document(transform.name)
         lineage = empty_lineage(job.key, transform)
         with variables_set(transform.environment):

@@ -262,7 +262,7 @@ class World:
 
         def work() -> Outcome:
             transform, scratch = replace(TRANSFORMS[code], removes=self.removes), Path("/nowhere")
-            lookups = Lookups.of(transform, lake.bronze, scratch)
+            lookups = Lookups(lake.bronze, transform.lookups, scratch, name=transform.name)
             new_keys = self.new_keys or NewKeys()
             return run(
                 Task(

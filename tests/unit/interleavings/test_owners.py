@@ -63,7 +63,7 @@ class Street:
         def work() -> Outcome:
             try:
                 transform, scratch = TRANSFORMS["old"], Path("/nowhere")
-                lookups = Lookups.of(transform, bronze, scratch)
+                lookups = Lookups(bronze, transform.lookups, scratch, name=transform.name)
                 event = ObjectEvent("bronze", KEY)
                 return run(Task(event, transform, lake, scratch, lookups, schemas, now=lambda: NOON))
             except NotOurs as error:

@@ -136,7 +136,7 @@ class Compiled:
     def process(self, key: str) -> Verdict:
         event = ObjectEvent("dl-bronze-layer", key)
         scratch = self.shop.folder / "scratch"
-        lookups = Lookups.of(self.transform, self.lake.bronze, scratch)
+        lookups = Lookups(self.lake.bronze, self.transform.lookups, scratch, name=self.transform.name)
         return run(Task(event, self.transform, self.lake, scratch, lookups, now=lambda: self.shop.now)).verdict
 
 

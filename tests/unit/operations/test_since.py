@@ -121,4 +121,4 @@ def test_the_function_has_the_time_that_was_deployed(account: Account, tmp_path:
     deployed = Deployed(write(tmp_path, SHOP.format(since=LATER)), account)
     environment = {**deployed.environment("orders"), "SILVERSMITH_SINCE": "2000-01-01T00:00:00+00:00"}
     function: Any = build(environment, s3=deployed.s3, sqs=lambda: deployed.sqs)
-    assert function._handler._transform.since == "2000-01-01T00:00:00+00:00"
+    assert function._handler.transform.since == "2000-01-01T00:00:00+00:00"

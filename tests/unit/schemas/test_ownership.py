@@ -260,7 +260,7 @@ def test_the_count_of_failed_tries_says_its_owner_and_is_nobody_else_s(shop: Sho
 
     def task(owner: Owner) -> Task:
         lake = Lake(shop.bronze, shop.silver, shop.quarantine)
-        lookups, schemas = Lookups.of(ORDERS, shop.bronze, shop.folder), of(shop, owner)
+        lookups, schemas = Lookups(shop.bronze, ORDERS.lookups, shop.folder, name=ORDERS.name), of(shop, owner)
         return Task(ObjectEvent("bronze", KEY), ORDERS, lake, shop.folder, lookups, schemas, message_id="m")
 
     error = {"code": "TransformError", "message": "a bug"}
