@@ -18,6 +18,7 @@ from polars.datatypes import DataTypeClass
 
 from silversmith.errors import DefinitionError
 from silversmith.formats import infer
+from silversmith.formats.csv.dialect import GROUPS
 from silversmith.formats.infer import CLOCK, DATE, DATE_PATTERN, parse_date, parse_time
 from silversmith.formats.table import EXACT, LONGEST_TEXT
 
@@ -43,7 +44,8 @@ def cast(
     decimal_comma: bool = False,
     notation: Notation | None = None,
 ) -> pl.Expr:
-    """The cells in the target type; null if a cell has no such value. ``notation``: how days and times are written."""
+    """The cells in the target type; null if a cell has no such value. ``notation``: how days, times or numbers are
+    written."""
     if source == target:
         return cells
     if notation is not None and (source == pl.String or source.is_integer()):
@@ -266,24 +268,45 @@ class TimeFormat:
 
 
 @dataclass(frozen=True)
+class NumberFormat:
+    """How numbers are written: the ``mark`` between groups of three digits, which may be left out, and the ``point``
+    before decimals."""
+
+    text: str
+    mark: str
+    point: str
+
+    def parse(self, text: pl.Expr, target: pl.DataType) -> pl.Expr:
+        """Text as numbers; null where it is written otherwise."""
+        has_comma = self.point == ","
+        plain = infer.without_marks(text, self.mark, decimal_comma=has_comma) if self.mark else text
+        return _number(infer.with_point(plain) if has_comma else plain, target)
+
+
+@dataclass(frozen=True)
 class Notation:
     """The formats of one column, of which the first that fits a cell is taken."""
 
-    formats: tuple[TimeFormat, ...]
+    formats: tuple[TimeFormat | NumberFormat, ...]
 
     def __str__(self) -> str:
         return " or ".join(each.text for each in self.formats)
 
     def parse(self, text: pl.Expr, target: pl.DataType) -> pl.Expr:
-        """Text as days or times; null where no format fits, or there is no such day."""
+        """Text as days, times or numbers; null where no format fits, or there is no such day."""
         return pl.coalesce(_parsed(text, each, target) for each in self.formats)
 
     def written(self, values: pl.Expr) -> pl.Expr:
-        """Days or times as text in the first format."""
-        return values.dt.to_string(self.formats[0].text)
+        """Days, times or numbers as text in the first format."""
+        first = self.formats[0]
+        if isinstance(first, NumberFormat):
+            return values.cast(pl.String).str.replace(".", first.point, literal=True)
+        return values.dt.to_string(first.text)
 
 
-def _parsed(text: pl.Expr, written: TimeFormat, target: pl.DataType) -> pl.Expr:
+def _parsed(text: pl.Expr, written: TimeFormat | NumberFormat, target: pl.DataType) -> pl.Expr:
+    if isinstance(written, NumberFormat):
+        return written.parse(text, target)
     shaped = pl.when(text.str.contains(written.pattern)).then(text)
     directives = written.directives
     if target == pl.Time:
@@ -310,17 +333,31 @@ def notations(columns: Mapping[str, Any], dtypes: Mapping[str, pl.DataType]) -> 
 
 
 def _notation(name: str, written: Any, dtype: pl.DataType) -> Notation:
-    if dtype.base_type() not in (pl.Date, pl.Datetime, pl.Time):
-        raise DefinitionError(f"formats: {name!r} is {dtype}; only pl.Date, pl.Datetime and pl.Time have formats")
+    if dtype.base_type() not in (pl.Date, pl.Datetime, pl.Time) and not dtype.is_numeric():
+        raise DefinitionError(
+            f"formats: {name!r} is {dtype}; only numbers, pl.Date, pl.Datetime and pl.Time have formats"
+        )
     texts = [written] if isinstance(written, str) else written
     if not isinstance(texts, Sequence) or not texts or not all(isinstance(text, str) for text in texts):
         raise DefinitionError(f"formats: {name!r} has {written!r}; give a format such as '%d.%m.%Y', or a list of them")
+    if dtype.is_numeric():
+        return Notation(tuple(_number_format(name, text) for text in texts))
     unit = dtype.time_unit if isinstance(dtype, pl.Datetime) else "ns"
     formats = tuple(_format(name, text, _FRACTIONS[unit]) for text in texts)
     for each in formats:
         if problem := _problem(each.parts, dtype):
             raise DefinitionError(f"formats: {name!r} is {dtype}, and {each.text!r} {problem}")
     return Notation(formats)
+
+
+def _number_format(name: str, text: str) -> NumberFormat:
+    match = re.fullmatch(r"1(\D?)234([.,])56", text)
+    if match is None or match[1] == match[2] or match[1] not in GROUPS:
+        raise DefinitionError(
+            f"formats: {name!r} is a number, and has {text!r}; write 1234.56 as the file would: '1.234,56', '1234,56', "
+            "'1 234,56' or '1,234.56'"
+        )
+    return NumberFormat(text, match[1], match[2])
 
 
 def _format(name: str, text: str, digits: int) -> TimeFormat:

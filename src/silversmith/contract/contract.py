@@ -62,8 +62,8 @@ class Contract:
         patterns: by column of the schema, the regular expression that the whole text must match.
             https://docs.rs/regex/latest/regex/#syntax
         formats: by date or time column of the schema, how it is written in text, or a list of such ways:
-            ``"%d.%m.%Y"``, with the directives of Python's strptime. None: ISO 8601.
-            https://docs.python.org/3/library/datetime.html#format-codes
+            ``"%d.%m.%Y"``, with the directives of Python's strptime. None: ISO 8601. By column of numbers, how the file
+            would write 1234.56: ``"1.234,56"``. https://docs.python.org/3/library/datetime.html#format-codes
         rename: names in the file, and the names of these columns from there on. A file may have either.
         defaults: by column of the schema, the value that replaces a null or blank cell, and fills a missing column.
         names: how names in the file are matched with those of ``schema`` and ``rename``: ``exact``; ``any_case``, so

@@ -165,6 +165,7 @@ def one_pass(stream: CsvStream, contract: Contract, scratch: Scratch, *, in_memo
     if not is_rowwise(contract) or len(set(names)) < len(names):
         return None
     looked_at = {column for rule in contract.drop.values() for column in rule.meta.root_names()}
+    looked_at |= contract.formats.keys()
     if looked_at:  # before the casts all is text
         texts = {name: pl.String() for name, new in zip(stream.dtypes, names, strict=True) if new in looked_at}
         stream = replace(stream, dtypes={**stream.dtypes, **texts})

@@ -118,11 +118,11 @@ def files(
 
 
 def _written(contract: Contract, frame: pl.DataFrame, form: str, *, is_good: bool = False) -> pl.DataFrame:
-    """The frame with days and times as the contract's formats write them, which may lose seconds or centuries."""
+    """The frame in which text is as the contract's formats write it, which may lose seconds or centuries."""
     if form == "parquet" or not contract.formats:
         return frame
     texts = frame.with_columns(
-        notation.written(pl.col(name)) for name, notation in contract.formats.items() if frame[name].dtype.is_temporal()
+        notation.written(pl.col(name)) for name, notation in contract.formats.items() if frame[name].dtype != pl.String
     )
     assume(not is_good or _split(contract, texts)[1] is None)
     return texts

@@ -1,10 +1,11 @@
-"""Days and times that are not ISO 8601: read exactly as the contract's formats say, or the row is rejected."""
+"""Days and times that are not ISO 8601, numbers with marks: read exactly as formats say, or the row is rejected."""
 
 # ruff: noqa: DTZ001 -- times without a zone are what is read
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -12,9 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from silversmith import Pipeline
 from silversmith.contract import Contract
 from silversmith.errors import DefinitionError
 from silversmith.formats import ROW, Table
+from silversmith.testing import run
+from tests.unit.formats.test_excel import xlsx
 
 MOMENT = pl.Datetime("us")
 UTC_MOMENT = pl.Datetime("us", "UTC")
@@ -116,7 +120,11 @@ def test_formats_are_in_the_fingerprint_only_where_there_are_some() -> None:
 @pytest.mark.parametrize(
     ("dtype", "formats", "message"),
     [
-        (pl.Int64, "%d", "only pl.Date, pl.Datetime and pl.Time"),
+        (pl.String, "%d", "only numbers, pl.Date, pl.Datetime and pl.Time"),
+        (pl.Int64, "%d", "write 1234.56 as the file would"),
+        (pl.Float64, "1.234.56", "write 1234.56 as the file would"),
+        (pl.Float64, "1x234,56", "write 1234.56 as the file would"),
+        (pl.Float64, ["1.234,56", ""], "write 1234.56 as the file would"),
         (pl.Date, "", "tells no year"),
         (pl.Date, [], "give a format"),
         (pl.Date, 5, "give a format"),
@@ -139,3 +147,61 @@ def test_an_invalid_format_is_refused_at_its_declaration(dtype: Any, formats: An
 def test_a_format_of_an_unknown_column_is_refused() -> None:
     with pytest.raises(DefinitionError, match="no column 'b'"):
         Contract({"a": pl.Date}, formats={"b": "%d.%m.%Y"})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "formats", "cell", "value"),
+    [
+        (pl.Float64, "1.234,56", " 1.299,50 ", 1299.5),
+        (pl.Float64, "1.234,56", "-1.234.567", -1234567.0),
+        (pl.Float64, "1.234,56", "1299,5", 1299.5),
+        (pl.Float64, "1.234,56", "7", 7.0),
+        (pl.Float64, "1.234,56", "1.5", None),
+        (pl.Float64, "1.234,56", "1,299.50", None),
+        (pl.Float64, "1.234,56", "far", None),
+        (pl.Float64, "1234,56", "1.299,50", None),
+        (pl.Float64, "1\u00a0234,56", "12\u00a0345,5", 12345.5),
+        (pl.Float64, "1,234.56", "1,299.50", 1299.5),
+        (pl.Float64, "1,234.56", "1299,50", None),
+        (pl.Float64, ["1.234,56", "1234.56"], "1.5", 1.5),
+        (pl.Int64, "1.234,56", "1.299", 1299),
+        (pl.Int64, "1.234,56", "1.299,5", None),
+        (pl.Decimal(10, 2), "1.234,56", "1.299,50", Decimal("1299.50")),
+        (pl.Decimal(10, 2), "1.234,56", "1.299,505", None),
+    ],
+)
+def test_each_format_of_numbers(dtype: Any, formats: Any, cell: str, value: object) -> None:
+    assert values(dtype, formats, cell) == [value]
+
+
+@given(
+    st.decimals(-10_000_000, 10_000_000, places=2), st.sampled_from(["1.234,56", "1'234.56", "1 234,56", "1,234.56"])
+)
+def test_a_number_is_read_as_it_is_written(number: Decimal, written: str) -> None:
+    mark, point = written[1], written[5]
+    text = f"{number:,.2f}".translate(str.maketrans(",.", mark + point))
+    assert values(pl.Decimal(12, 2), written, text) == [number]
+    assert values(pl.Float64, written, text) == [float(number)]
+
+
+ROWS = {
+    "prices/a.csv": "id;price\n1;1.299,50\n2;7,95\n3;1.5\n",
+    "prices/b.json": '[{"id": 1, "price": "1.299,50"}, {"id": 2, "price": "7,95"}, {"id": 3, "price": "1.5"}]',
+    "prices/c.xml": "<rows><r><id>1</id><price>1.299,50</price></r><r><id>2</id><price>7,95</price></r>"
+    "<r><id>3</id><price>1.5</price></r></rows>",
+    "prices/d.xlsx": xlsx({"prices": [["id", "price"], [1, "1.299,50"], [2, "7,95"], [3, "1.5"]]}),
+}
+
+
+@pytest.mark.parametrize("key", ROWS)
+def test_numbers_with_a_decimal_comma_in_every_format_with_text(key: str) -> None:
+    pipeline = Pipeline("shop")
+    contract = Contract({"id": pl.Int64, "price": pl.Float64}, formats={"price": "1.234,56"})
+
+    @pipeline.transform("prices/*", contract=contract)
+    def prices(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows
+
+    result = run(pipeline, {key: ROWS[key]})
+    assert result.silver["prices", key].rows() == [(1, 1299.5), (2, 7.95)]
+    assert result.rejected["prices", key]["reasons"].to_list() == [['price: "1.5" is not Float64 written 1.234,56']]

@@ -353,3 +353,14 @@ def test_a_failure_that_the_plan_did_not_wait_for_is_raised_at_the_end(tmp_path:
     assert reading.good().head(2).collect(engine="streaming").height == 2
     with pytest.raises(DataError):
         reading.finish()
+
+
+def test_a_column_whose_numbers_are_written_otherwise_is_no_number_before_its_cast(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("id;price\n" + "".join(f"{number};1.{number:03}\n" for number in range(100)))
+    contract = Contract({"id": pl.Int64, "price": pl.Float64}, formats={"price": "1.234,56"})
+    expected = careful(path, contract, Csv(separator=";", thousands=""))
+    assert expected.good["price"].to_list() == [1000.0 + number for number in range(100)]
+    result = by_block(path, contract, Csv(separator=";"), 200)
+    assert result is not None
+    assert_frame_equal(result.good, expected.good)
