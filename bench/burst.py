@@ -12,7 +12,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.peers import ROOT
-from silversmith.operations.estimate import Burst, Estimate, Functions, assumed, done_at, estimate
+from silversmith.operations.estimate import (
+    EVENTS_PER_SECOND,
+    FIRST_POLLERS,
+    IN_FLIGHT,
+    MOST_POLLERS,
+    POLLERS_PER_SECOND,
+    PUTS_PER_SECOND,
+    TABLE_CONCURRENCY,
+    TABLE_SECONDS,
+    TABLE_WINDOW,
+    Burst,
+    Estimate,
+    Functions,
+    assumed,
+    estimate,
+)
 
 IMAGE = ROOT / "docs/images/burst.svg"
 
@@ -48,6 +63,30 @@ def results() -> tuple[Estimate, Estimate]:
     usual = estimate(Burst(FILES, SIZE, FILES / 60), Functions(512, 10, 100, 2048), time)
     most = estimate(Burst(FILES, SIZE, FILES / 60, prefixes=5), Functions(512, 10, 1_000, 2048), time)
     return usual, most
+
+
+def done_at(result: Estimate, at: float, *, events: int = EVENTS_PER_SECOND) -> dict[str, float]:
+    """How many files have landed, had their event delivered, and are in silver and gold, so many seconds after the
+    first one landed."""
+    burst, files = result.burst, float(result.burst.files)
+    landed = min(files, at * files / result.landed)
+    delivered = min(landed, at * events)
+    batch = result.file_seconds * result.functions.batch_size
+    most = min(result.functions.concurrency, MOST_POLLERS, max(1, IN_FLIGHT // result.functions.batch_size))
+    useful = min(float(most), PUTS_PER_SECOND * burst.prefixes * result.file_seconds)
+    silver = min(delivered, _processed(max(0.0, at - batch), useful, result.file_seconds))
+    counts = {"landed": landed, "delivered": delivered, "silver": silver}
+    if result.gold is not None:
+        tables = TABLE_CONCURRENCY / TABLE_SECONDS
+        counts["gold"] = min(silver, max(0.0, at - TABLE_WINDOW) * tables)
+    return counts
+
+
+def _processed(at: float, most: float, seconds: float) -> float:
+    """How many files so many invocations can have done by then, where there is always one that waits."""
+    ramp = min(at, max(0.0, (most - FIRST_POLLERS) / POLLERS_PER_SECOND))
+    first = min(most, FIRST_POLLERS)
+    return (first * ramp + POLLERS_PER_SECOND * ramp**2 / 2 + max(0.0, at - ramp) * max(most, first)) / seconds
 
 
 def line(name: str, colour: str, result: Estimate, stage: str) -> Line:

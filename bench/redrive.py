@@ -188,7 +188,7 @@ class Stack(AwsTarget):
 
     def __init__(self, pipeline: Pipeline, account: Any, rows: LineageRows | None) -> None:
         outputs = {f"{logical('orders', kind)}Url": f"http://sqs.invalid/1/{name}" for kind, name in QUEUES.items()}
-        super().__init__(pipeline, outputs, account, name="shop", place="stack shop", wait=0)
+        super().__init__(pipeline, outputs, account, name="shop", wait=0)
         self._rows = rows
 
     def rows(self) -> LineageRows | None:

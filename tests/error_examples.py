@@ -8,8 +8,10 @@ import io
 import lzma
 import re
 import sys
+import tomllib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,26 @@ import xlsxwriter  # type: ignore[import-untyped]
 
 import silversmith
 from silversmith import Pipeline
-from silversmith.operations.explain import GROUPS, Example, Explanation, explanations
+from silversmith.operations.explain import Explanation, explanations
 from silversmith.testing import run
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs/errors"
+
+#: The table of the codes, with more than what the command shows of it.
+CODES = tomllib.loads((ROOT / "src/silversmith/operations/error_codes.toml").read_text("utf-8"))
+
+#: The groups of codes, in the order of the pages, with their titles.
+GROUPS = {
+    "contract": "The contract refuses the file",
+    "schema": "The columns do not fit silver",
+    "reading": "The file cannot be read",
+    "archives": "The archive or compressed file cannot be read",
+    "tables": "Tables and views",
+    "code": "Your code, or the delivery of a message",
+    "system": "The system",
+    "check": "Only in `silversmith check` and in lists of failures",
+}
 
 _NOTE = "<!-- Written by `make errors` from src/silversmith/operations/error_codes.toml. Do not edit. -->"
 
@@ -36,6 +53,22 @@ the command that explains the code: `silversmith explain MissingColumn` prints w
 A code that is not listed here was raised by your own [reader](readers.md) or transform with
 `DataError("Code", "message")`, or is the name of a Python exception.
 """.strip()
+
+
+@dataclass(frozen=True)
+class Example:
+    """A file that ends with the error: its transform's ``options``, its ``key``, and its text or how to make it."""
+
+    options: str = ""
+    key: str = "orders.csv"
+    file: str = ""
+    make: str = ""
+
+
+def example_of(code: str) -> Example | None:
+    """The example of an error code; None: it has none."""
+    values = {name: value for name, value in CODES[code].items() if name in {"options", "key", "file", "make"}}
+    return Example(**values) if {"file", "make"} & values.keys() else None
 
 
 def zipped(members: Mapping[str, str | bytes]) -> bytes:
@@ -95,9 +128,9 @@ def page(explanation: Explanation) -> str:
     parts = [f"# {explanation.code}", _NOTE, explanation.meaning]
     steps = "\n".join(f"- {step}" for step in explanation.do)
     parts += ["## What to do", steps]
-    if explanation.example is not None:
-        parts += ["## Example", *_shown(explanation.example)]
-    title = GROUPS[explanation.group]
+    if (example := example_of(explanation.code)) is not None:
+        parts += ["## Example", *_shown(example)]
+    title = GROUPS[CODES[explanation.code]["group"]]
     parts.append(f"[All error codes](../errors.md#{_anchor(title)})")
     return "\n\n".join(parts) + "\n"
 
@@ -128,7 +161,7 @@ def index() -> str:
         rows = [
             f"| [{explanation.code}](errors/{explanation.code}.md) | {explanation.meaning} |"
             for explanation in explanations().values()
-            if explanation.group == group
+            if CODES[explanation.code]["group"] == group
         ]
         parts += [f"## {title}", "\n".join(["| code | what happened |", "| --- | --- |", *rows])]
     listed = "\n".join(f"errors/{code}" for code in explanations())

@@ -20,7 +20,6 @@ ROOT = Path(__file__).parents[2]
 #: Needs pytest or an extra: imported by those alone who have it.
 OPTIONAL = (
     "silversmith.cdk",
-    "silversmith.operations.history",
     "silversmith.operations.prometheus",
     "silversmith.operations.spans",
     "silversmith.local.table_worker",

@@ -33,7 +33,7 @@ from silversmith.operations.text import count, shown
 
 if TYPE_CHECKING:
     from silversmith.operations.erase import ErasePlan, EraseReport
-    from silversmith.operations.plan import SendPlan
+    from silversmith.operations.pace import SendPlan
     from silversmith.operations.reconcile import ReconcileBatch, RoundPlan, TableBatch
     from silversmith.reconcile.compare import Finding
 
@@ -135,8 +135,7 @@ def reconcile(
         advice = "--there begins a whole round: leave --transform, --dead, --after, --rate and --dry-run away"
         _refuse(advice, transform, dead, how.after, how.dry_run, how.rate)
         return _reconcile_there(pipeline, where, changed=changed, prove=prove, json=json)
-    from silversmith.operations.pace import batch_of
-    from silversmith.operations.plan import count_changed
+    from silversmith.operations.pace import batch_of, count_changed
     from silversmith.operations.reconcile import RECONCILE_BATCH, plan, reconcile_tables
     from silversmith.operations.reconcile import reconcile as operation
 

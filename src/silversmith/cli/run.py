@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from silversmith.local.engine import Progress
     from silversmith.local.journal import Journal
     from silversmith.local.lake import LakeFolder
-    from silversmith.operations.channels import Channel
+    from silversmith.operations.alarms import Channel
     from silversmith.operations.profile import Profile, StageTimes
     from silversmith.operations.reports import Status
     from silversmith.operations.target import Lately
@@ -406,8 +406,7 @@ def alarms_of(located: Located, deployment: str) -> tuple[Sequence[str], Sequenc
         DefinitionError: there is no such deployment.
         WrongCall: the environment names a channel that cannot be.
     """
-    from silversmith.operations.alarms import local_conditions
-    from silversmith.operations.channels import channels
+    from silversmith.operations.alarms import channels, local_conditions
 
     conditions, chosen = local_conditions(located.names, deployment), channels()
     if chosen and not conditions:

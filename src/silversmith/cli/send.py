@@ -38,9 +38,8 @@ from silversmith.operations import WrongCall
 from silversmith.operations.text import count, duration, iso, shown, size
 
 if TYPE_CHECKING:
-    from silversmith.operations.pace import Place, SentBatch
-    from silversmith.operations.plan import Certainty, Counts, FileCount, SendPlan
-    from silversmith.operations.send import Failure, PutResult, RedriveBatch, ReplayBatch, Upload
+    from silversmith.operations.pace import Certainty, Counts, FileCount, SendPlan
+    from silversmith.operations.send import Failure, Place, PutResult, RedriveBatch, ReplayBatch, SentBatch, Upload
     from silversmith.operations.target import Target
     from silversmith.pipeline import Pipeline
 
@@ -185,8 +184,8 @@ class Sending:
     @contextmanager
     def opened(self, transform: str | None) -> Iterator[tuple[Pipeline, Target, Place | None]]:
         """Open the target, and find the place to begin at. Where an error or Ctrl-C ends it, say how to go on."""
-        from silversmith.operations.pace import Place
-        from silversmith.operations.plan import Certainty
+        from silversmith.operations.pace import Certainty
+        from silversmith.operations.send import Place
 
         with (
             open_target(self.pipeline, self.where, writable=not self.how.dry_run) as (definition, target),
@@ -207,8 +206,7 @@ class Sending:
     ) -> Iterator[_Batch]:
         """The batches as they are sent, until the brake stops them, with a bar that counts the ``number`` of each.
         Where no engine runs, there is nothing to watch."""
-        from silversmith.operations.pace import Brake, Limiter, TooManyFailures, WatchedTarget, paced
-        from silversmith.operations.plan import FileCount
+        from silversmith.operations.pace import Brake, FileCount, Limiter, TooManyFailures, WatchedTarget, paced
 
         dry_run, brake = self.how.dry_run, None
         self._place = self.how.after
@@ -284,7 +282,7 @@ class Sending:
 
     def plan_of(self, counts: Counts, certainty: Certainty, pipeline: Pipeline, target: Target) -> SendPlan:
         """The time and costs of sending so many files of each transform."""
-        from silversmith.operations.plan import plan_of
+        from silversmith.operations.pace import plan_of
 
         return plan_of(counts, certainty, pipeline, target, rate=self.how.rate, deployed=self.where.on_aws)
 
@@ -339,8 +337,7 @@ def redrive(
     An error document stays until its file succeeds. A message leaves its dead-letter queue at once.
     """
     set_quiet(quiet)
-    from silversmith.operations.pace import batch_of
-    from silversmith.operations.plan import count_redrive
+    from silversmith.operations.pace import batch_of, count_redrive
     from silversmith.operations.send import REDRIVE_BATCH, FailureSelection
     from silversmith.operations.send import redrive as operation
 
@@ -457,8 +454,7 @@ def replay(
     because the transform looks something up elsewhere that has changed.
     """
     set_quiet(quiet)
-    from silversmith.operations.pace import batch_of
-    from silversmith.operations.plan import count_replay
+    from silversmith.operations.pace import batch_of, count_replay
     from silversmith.operations.send import REPLAY_BATCH, Range
     from silversmith.operations.send import replay as operation
 

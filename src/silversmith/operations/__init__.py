@@ -8,8 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, cast
 
 from silversmith.errors import SilversmithError
+
+
+class Record:
+    """A dataclass with a form in JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(cast(Any, self))
 
 
 class WrongCall(SilversmithError):

@@ -1,4 +1,5 @@
-"""The alarms of a local run: the conditions of ``Deployment.alarm_on``, judged by the journal, and sent to channels.
+"""The alarms of a local run: the conditions of ``Deployment.alarm_on``, judged by the journal, and sent to a webhook or
+a command. Their addresses may hold secrets: no text of ours shows more than a host or a program's name.
 
 Nothing here is a part of the engine: it reads the journal in a thread of its own, and keeps its state in a file of its
 own beside it. docs/observability.md
@@ -6,23 +7,33 @@ own beside it. docs/observability.md
 
 from __future__ import annotations
 
+import http.client
 import logging
+import os
+import shlex
+import shutil
+import signal
+import subprocess
 import threading
 import time
-from collections import defaultdict
+import urllib.error
+import urllib.request
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict
+from pathlib import PurePath
 from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import orjson
 
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder
-from silversmith.operations.alarm_state import Alarm, AlarmState, Change, Delivery
-from silversmith.operations.channels import Channel, Undelivered
+from silversmith.operations import WrongCall
 from silversmith.operations.profile import Follower
-from silversmith.operations.target import Hop
-from silversmith.operations.text import count, duration, iso, moment
+from silversmith.operations.target import Alarm, AlarmState, Change, Delivery, Hop
+from silversmith.operations.text import count, duration, iso, moment, shown
 from silversmith.pipeline.deployment import AlarmCondition, Deployment, alarm_conditions, named
 
 #: A share is of an hour, anything else of five minutes, in seconds: as the alarms on AWS are. A raised alarm stays for
@@ -45,18 +56,6 @@ LAST = 45.0
 _log = logging.getLogger("silversmith")
 
 
-@dataclass
-class _Counts:
-    quarantined: int = 0
-    committed: int = 0
-    rejected: int = 0
-    written: int = 0
-
-    def add(self, other: _Counts) -> None:
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
-
-
 class Judge:
     """Counts what happens to files, and says which conditions are true.
 
@@ -69,7 +68,7 @@ class Judge:
     def __init__(self, conditions: Sequence[str], committed: Mapping[str, float | None], *, began: float) -> None:
         self._conditions = dict(zip(conditions, alarm_conditions(conditions), strict=True))
         self._last = {name: began if at is None else at for name, at in committed.items()}
-        self._steps: dict[str, dict[int, _Counts]] = defaultdict(dict)
+        self._steps: dict[str, dict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
 
     def add_hop(self, key: str, hop: Hop) -> None:
         """Count a hop, if it is the end of a file in a function."""
@@ -77,12 +76,12 @@ class Judge:
         if hop.room != "function" or hop.what not in {"committed", "quarantined"}:
             return
         transform, detail = str(hop.detail.get("transform") or hop.name), hop.detail
+        counts = self._steps[transform][int(hop.at // STEP)]
+        counts[hop.what] += 1
         if hop.what == "committed":
             self._last[transform] = max(hop.at, self._last.get(transform, 0.0))
-            counts = _Counts(0, 1, int(detail.get("rows_rejected") or 0), int(detail.get("rows_written") or 0))
-        else:
-            counts = _Counts(quarantined=1)
-        self._steps[transform].setdefault(int(hop.at // STEP), _Counts()).add(counts)
+            counts["rejected"] += int(detail.get("rows_rejected") or 0)
+            counts["written"] += int(detail.get("rows_written") or 0)
 
     def true(self, now: float) -> dict[tuple[str, str], str]:
         """The conditions that are true, as (transform, condition), each with a sentence."""
@@ -101,29 +100,19 @@ class Judge:
         if kind == "silent":
             silent = now - self._last.get(transform, now)
             return f"no new silver for {duration(silent)}" if silent > limit * 3600 else ""
-        total = _Counts()
+        total = Counter[str]()
         for step, counts in self._steps[transform].items():
             if now - step * STEP < (HOUR if limit else MINUTES) + STEP:
-                total.add(counts)
-        bad, good = total.quarantined, total.committed
-        noun, what, ask = "file", "quarantine", "silversmith failures"
+                total += counts
+        bad, good, noun = total["quarantined"], total["committed"], "file"
+        happened, ask = "went to quarantine", "silversmith failures"
         if kind == "rejected":
-            bad, good = total.rejected, total.written
-            noun, what, ask = "row", "rejected", "silversmith failures --rejected"
+            bad, good, noun = total["rejected"], total["written"], "row"
+            happened, ask = f"{'was' if bad == 1 else 'were'} rejected", "silversmith failures --rejected"
         if not bad or bad / (bad + good) <= limit:
             return ""
-        whole = f" of {count(bad + good, noun)}" if limit else ""
-        number = f"{bad:,}{whole}" if limit else count(bad, noun)
-        verb = "was" if bad == 1 else "were"
-        happened = f"{verb} rejected" if what == "rejected" else "went to quarantine"
+        number = f"{bad:,} of {count(bad + good, noun)}" if limit else count(bad, noun)
         return f"{number} {happened} within {'an hour' if limit else '5 minutes'}: see `{ask}`"
-
-
-class Source(Protocol):
-    """What the alarms are judged by."""
-
-    def true(self, now: float) -> Mapping[tuple[str, str], str]:
-        """See :meth:`Judge.true`."""
 
 
 class Alarms:
@@ -147,10 +136,11 @@ class Alarms:
         self._due = dict.fromkeys(self._channels, 0.0)
         self._wait = dict.fromkeys(self._channels, AGAIN)
 
-    def judge(self, source: Source) -> list[Change]:
-        """Compare what is true now with the alarms that are raised, and return what changed."""
-        now = self._clock()
-        at, true = iso(now) or "", dict(source.true(now))
+    def judge(self, conditions: Mapping[tuple[str, str], str]) -> list[Change]:
+        """Compare the conditions that are true now, of :meth:`Judge.true`, with the alarms that are raised, and return
+        what changed."""
+        now, true = self._clock(), dict(conditions)
+        at = iso(now) or ""
         changes, kept = [], []
         for alarm in self.state.alarms:
             raised = moment(alarm.since) or 0.0
@@ -234,20 +224,29 @@ def watching(
     """
     ended = threading.Event()
 
+    def write(state: AlarmState) -> None:
+        try:
+            state.write(folder.alarms)
+        except OSError as error:
+            _log.warning("the state of the alarms could not be written: %s", error.strerror)
+
     def work() -> None:
-        path = folder.alarms
         with closing(Journal(folder.journal, readonly=True)) as journal:
-            state, now = AlarmState.read(path), clock()
+            state, now = AlarmState.read(folder.alarms), clock()
             state.began = state.began or iso(now) or ""
             committed = {name: _last_commit(journal, f"{pipeline}_{name}") for name in transforms}
             judge = Judge(conditions, committed, began=moment(state.began) or now)
             follower = Follower(journal, judge.add_hop, since=now - HOUR)
             alarms = Alarms(state, channels, f"pipeline {pipeline} in {folder.path}", clock=clock)
-            _write(state, path)
+            write(state)
             wait, is_last = FIRST, False
             while not is_last:
                 is_last = ended.wait(wait)
-                _step(alarms, judge, follower, path, last=is_last)
+                follower.catch_up()
+                if alarms.judge(judge.true(clock())):
+                    write(state)  # before it is sent: killed between, it is sent twice rather than never
+                if alarms.deliver(last=is_last):
+                    write(state)
                 wait = EVERY
 
     def guarded() -> None:
@@ -265,22 +264,189 @@ def watching(
         thread.join(LAST)
 
 
-def _step(alarms: Alarms, judge: Judge, follower: Follower, path: Path, *, last: bool) -> None:
-    follower.catch_up()
-    changes = alarms.judge(judge)
-    if changes:
-        _write(alarms.state, path)  # before it is sent: killed between, it is sent twice rather than never
-    if alarms.deliver(last=last):
-        _write(alarms.state, path)
-
-
-def _write(state: AlarmState, path: Path) -> None:
-    try:
-        state.write(path)
-    except OSError as error:
-        _log.warning("the state of the alarms could not be written: %s", error.strerror)
-
-
 def _last_commit(journal: Journal, function: str) -> float | None:
     row = journal.row("last_commit", name=function)
     return None if row is None else float(row[0])
+
+
+# -- channels
+
+#: The environment variables with the address of a webhook, and with a command as a shell would take it.
+WEBHOOK, COMMAND = "SILVERSMITH_ALARM_WEBHOOK", "SILVERSMITH_ALARM_COMMAND"
+
+#: The seconds that a webhook may let us wait for each answer, and that a command may take.
+WEBHOOK_PATIENCE, COMMAND_PATIENCE = 10.0, 30.0
+
+#: Of an answer or of what a command says, so many characters are shown.
+SHOWN = 120
+
+
+class Undelivered(Exception):
+    """A channel did not take a notice; ``wait``: the seconds that it asks to be left alone, 0 if it does not say."""
+
+    def __init__(self, problem: str, wait: float = 0.0) -> None:
+        super().__init__(problem)
+        self.wait = wait
+
+
+class Channel(Protocol):
+    """A place that takes notices."""
+
+    @property
+    def name(self) -> str:
+        """The channel for a person, without secrets."""
+
+    def send(self, notice: Mapping[str, Any]) -> None:
+        """Send one notice, JSON values with a ``text`` for a person.
+
+        Raises:
+            Undelivered: it was not taken.
+        """
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """After a redirect urllib would ask with GET, and the notice would be lost."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        del arguments
+
+
+class Webhook:
+    """A URL that takes JSON by POST, as Slack, Teams and programs that are like them do.
+
+    Args:
+        url: with its secret.
+
+    Raises:
+        WrongCall: it is no URL of a webhook.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url.strip()
+        try:
+            parts = urlsplit(self._url)
+            self._host, _ = parts.hostname, parts.port
+        except ValueError:
+            parts, self._host = urlsplit(""), None
+        if parts.scheme not in {"http", "https"} or not self._host or not self._url.isascii() or " " in self._url:
+            raise WrongCall(f"{WEBHOOK} is no URL of a webhook: it must begin with https:// and have a host")
+        self._opener = urllib.request.build_opener(_NoRedirects)
+
+    @property
+    def name(self) -> str:
+        return f"webhook {self._host}"
+
+    def send(self, notice: Mapping[str, Any]) -> None:
+        body = orjson.dumps(webhook_body(notice, self._host or ""))
+        request = urllib.request.Request(  # noqa: S310 -- the scheme was checked
+            self._url, body, {"Content-Type": "application/json", "User-Agent": "silversmith"}, method="POST"
+        )
+        try:
+            with self._opener.open(request, timeout=WEBHOOK_PATIENCE):
+                return
+        except urllib.error.HTTPError as error:
+            with error:
+                raise Undelivered(f"it answered {error.code}{_reason(error)}", _retry_after(error)) from None
+        except urllib.error.URLError as error:
+            reason = error.reason.strerror if isinstance(error.reason, OSError) else None
+            raise Undelivered(shown(reason or error.reason)[:SHOWN]) from None
+        except (OSError, http.client.HTTPException) as error:  # its text may hold the URL
+            raise Undelivered(type(error).__name__) from None
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    """The first words of a plain answer, such as Slack's ``invalid_token``. A longer one may repeat the request."""
+    with suppress(OSError, http.client.HTTPException):
+        text = error.read(SHOWN + 1).decode("utf-8", "replace").strip()
+        if 0 < len(text) <= SHOWN // 2 and "/" not in text:
+            return f" ({shown(text)})"
+    return ""
+
+
+def _retry_after(error: urllib.error.HTTPError) -> float:
+    """https://docs.slack.dev/apis/web-api/rate-limits"""
+    text = error.headers.get("Retry-After", "")
+    return float(min(int(text), 3600)) if text.isascii() and text.isdigit() and len(text) < 10 else 0.0
+
+
+def webhook_body(notice: Mapping[str, Any], host: str) -> dict[str, Any]:
+    """The JSON that a webhook takes: Slack a text, Teams an Adaptive Card, others what they like of all.
+
+    https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
+    https://learn.microsoft.com/connectors/teams/#microsoft-teams-webhook
+    """
+    text = str(notice["text"])
+    if host == "slack.com" or host.endswith((".slack.com", ".slack-gov.com")):
+        for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+            text = text.replace(character, entity)
+        return {"text": text}
+    block = {"type": "TextBlock", "wrap": True}
+    card = {
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "body": [{**block, "text": line} for line in text.splitlines()],
+    }
+    attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
+    return {**notice, "type": "message", "attachments": [attachment]}
+
+
+class Command:
+    """A program that gets the notice as JSON on its standard input.
+
+    Args:
+        argv: the program and its arguments; no shell reads them.
+
+    Raises:
+        WrongCall: there is no such program.
+    """
+
+    def __init__(self, argv: Sequence[str], *, patience: float = COMMAND_PATIENCE) -> None:
+        self._argv = list(argv)
+        self._patience = patience
+        if not self._argv or shutil.which(self._argv[0]) is None:
+            name = shown(PurePath(self._argv[0]).name) if self._argv else "it is empty"
+            raise WrongCall(f"{COMMAND} names no program that can be run: {name}")
+
+    @property
+    def name(self) -> str:
+        return f"command {shown(PurePath(self._argv[0]).name)}"
+
+    def send(self, notice: Mapping[str, Any]) -> None:
+        try:  # in a session of its own: Ctrl-C is for the run, and what the program started ends with it
+            process = subprocess.Popen(  # noqa: S603 -- the user's own command
+                self._argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Undelivered(error.strerror or type(error).__name__) from None
+        try:
+            process.communicate(orjson.dumps(notice), timeout=self._patience)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise Undelivered(f"it did not end within {self._patience:g} seconds") from None
+        if process.returncode:
+            raise Undelivered(f"it ended with exit code {process.returncode}")
+
+
+def channels(environment: Mapping[str, str] = os.environ) -> list[Channel]:
+    """The channels that the environment names.
+
+    Raises:
+        WrongCall: a variable makes no sense; the message does not show its value.
+    """
+    chosen: list[Channel] = []
+    if url := environment.get(WEBHOOK, ""):
+        chosen.append(Webhook(url))
+    if text := environment.get(COMMAND, ""):
+        try:
+            argv = shlex.split(text)
+        except ValueError as error:
+            raise WrongCall(f"{COMMAND} is no command line: {error}") from None
+        chosen.append(Command(argv))
+    return chosen

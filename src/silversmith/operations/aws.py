@@ -7,11 +7,11 @@ the end. docs/decisions/0026-a-queue-is-read-by-receiving.md
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from silversmith.aws.account import Account
 from silversmith.aws.stack import Stack
 from silversmith.errors import SilversmithError
-from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
+from silversmith.events import ObjectEvent, object_created
 from silversmith.keypatterns import KeyPattern
 from silversmith.lineage import error_key, failed_key, silver_key
-from silversmith.operations import WrongCall, cloudwatch, tables_installed
-from silversmith.operations.aws_queue import AT_ONCE, LONG_POLL, AwsMessage, AwsQueue, AwsTopic
+from silversmith.operations import WrongCall, aws_services, tables_installed
+from silversmith.operations.aws_services import AT_ONCE, LONG_POLL, AwsMessage, AwsQueue, publish
 from silversmith.operations.failures import ERROR, failed_tries
 from silversmith.operations.target import (
     DayCounts,
@@ -34,18 +34,17 @@ from silversmith.operations.target import (
     FileTime,
     Hop,
     LastOutcome,
-    Lately,
     LogLine,
-    News,
+    Target,
     TransformQueues,
+    first_event,
 )
-from silversmith.operations.text import count, moment
+from silversmith.operations.text import moment
 from silversmith.operations.versions import GoldFiles, S3Versions, Versions, log_groups, replicas
 from silversmith.pipeline import Pipeline, Transform, as_deployed
 from silversmith.pipeline.deployment import ROLES
-from silversmith.reconcile.rows import LineageRows, LineageUnreadable, existing
+from silversmith.reconcile.rows import LineageRows, LineageUnreadable
 from silversmith.runtime.queue import ERROR_CODE
-from silversmith.runtime.telemetry import NAMESPACE
 from silversmith.schemas import Owner
 from silversmith.stores import Lake, batched, map_in_threads
 from silversmith.stores.aws_errors import translate_aws_errors
@@ -55,9 +54,6 @@ from silversmith.template.transform import CODE
 
 if TYPE_CHECKING:
     from silversmith.tables.format import Format
-
-#: Metrics of so many days say how long a file takes.
-METRIC_DAYS = 14
 
 #: The most seconds that an invocation may take.
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
@@ -72,12 +68,11 @@ WORKERS = 10
 #: How many ranges of keys are listed at once: each waits for S3 most of the time.
 LISTERS = 32
 
-#: The endings of the outputs that name a dead-letter queue.
-_DEAD = ("SubscriptionDLQUrl", "QueueDLQUrl", "RuleDLQUrl", "DLQOfTablesUrl")
-
-#: The outputs that tell of the dead-letter queues of tables, with what gave up there.
-_DEAD_OF_TABLES = {
-    "SilverRuleDLQUrl": DeadKind.RULE,
+#: The endings of the outputs that name a dead-letter queue, with what gave up there.
+_DEAD = {
+    "SubscriptionDLQUrl": DeadKind.SUBSCRIPTION,
+    "QueueDLQUrl": DeadKind.QUEUE,
+    "RuleDLQUrl": DeadKind.RULE,
     "SubscriptionDLQOfTablesUrl": DeadKind.SUBSCRIPTION,
     "DLQOfTablesUrl": DeadKind.QUEUE,
 }
@@ -125,9 +120,7 @@ def open_stack(
     if not all(buckets.values()) or "TopicArn" not in state.outputs:
         raise WrongCall(f"the stack {name} ({state.status}) has no outputs of a pipeline: `silversmith deploy` first")
     deployed = as_deployed(pipeline, buckets, [_deployed(each, state.outputs, tell) for each in pipeline.transforms])
-    target = AwsTarget(
-        deployed, state.outputs, account, name=name, place=f"stack {name} in {account.region}", tell=tell, wait=wait
-    )
+    target = AwsTarget(deployed, state.outputs, account, name=name, tell=tell, wait=wait)
     try:
         yield deployed, target
     except BaseException:
@@ -137,30 +130,27 @@ def open_stack(
     target.close()
 
 
-def _metric(client: Any, namespace: str, name: str, dimensions: Mapping[str, str]) -> float:
-    """The sum of a metric over the last :data:`METRIC_DAYS`."""
-    start = datetime.now(UTC) - timedelta(days=METRIC_DAYS)
-    answer = client.get_metric_statistics(
-        Namespace=namespace,
-        MetricName=name,
-        Dimensions=[{"Name": dimension, "Value": value} for dimension, value in dimensions.items()],
-        StartTime=start,
-        EndTime=start + timedelta(days=METRIC_DAYS + 1),  # periods of a day, the last of which is not over
-        Period=86_400,
-        Statistics=["Sum"],
-    )
-    return float(sum(point["Sum"] for point in answer["Datapoints"]))
+@dataclass(frozen=True)
+class _DeadQueue:
+    """A dead-letter queue, and where its messages go back to. ``transform`` is None for a rule's and for the tables',
+    and where the pipeline no longer has it. ``topic`` is the ARN, ``back`` the URL of the queue behind it."""
+
+    queue: AwsQueue
+    kind: DeadKind
+    transform: str | None
+    is_of_tables: bool
+    topic: str
+    back: str | None
 
 
-class AwsTarget:
-    """A :class:`~silversmith.operations.target.Target` that is a stack.
+class AwsTarget(Target):
+    """A target that is a stack.
 
     Args:
         pipeline: the deployed definition, with its buckets.
         outputs: the stack's outputs.
         account: the stack's account.
         name: the stack's name.
-        place: the stack for a person.
         tell: see :func:`open_stack`.
         wait: likewise.
     """
@@ -172,15 +162,13 @@ class AwsTarget:
         account: Account,
         *,
         name: str,
-        place: str,
         tell: Callable[[str], None] = lambda _: None,
         wait: int = LONG_POLL,
     ) -> None:
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self._outputs = outputs
         self._account = account
         self._name = name
-        self._place = place
         self._tell = tell
         self._wait = wait
 
@@ -188,28 +176,27 @@ class AwsTarget:
     def _sqs(self) -> Any:
         return self._account.client("sqs")
 
-    @cached_property
-    def _sns(self) -> Any:
-        return self._account.client("sns")
-
     @property
     def place(self) -> str:
-        return self._place
+        return f"stack {self._name} in {self._account.region}"
+
+    @cached_property
+    def _s3(self) -> Any:
+        return self._account.client("s3")
+
+    def _store(self, bucket: str) -> S3Store:
+        return S3Store(bucket, client=self._s3, scratch=Path(tempfile.gettempdir()))
 
     @cached_property
     def lake(self) -> Lake:
-        client, scratch = self._account.client("s3"), Path(tempfile.gettempdir())
-        bronze, silver, quarantine = (
-            S3Store(getattr(self._pipeline, role), client=client, scratch=scratch) for role in ROLES
-        )
-        return Lake(bronze, silver, quarantine)
+        return Lake(*(self._store(getattr(self.pipeline, role)) for role in ROLES))
 
     @cached_property
     def gold(self) -> Format:
         with tables_installed():
             from silversmith.tables.delta import DeltaFormat
-        bucket = self._outputs.get("GoldBucketName", self._pipeline.gold)
-        return DeltaFormat(f"s3://{bucket}", scratch=Path(tempfile.gettempdir()), storage_options=self._s3_options())
+        place, scratch = f"s3://{self._gold_bucket}", Path(tempfile.gettempdir())
+        return DeltaFormat(place, scratch=scratch, storage_options=self._s3_options())
 
     def _s3_options(self) -> dict[str, str]:
         """The account as delta-rs takes it: by itself it looks for credentials in fewer places than boto3."""
@@ -225,24 +212,11 @@ class AwsTarget:
 
     @property
     def owner(self) -> Owner:
-        return Owner(self._name, self._pipeline.silver, self._pipeline.quarantine)
-
-    @property
-    def remembers(self) -> bool:
-        return False
+        return Owner(self._name, self.pipeline.silver, self.pipeline.quarantine)
 
     @property
     def no_history(self) -> str:
         return "AWS keeps none of single files; the logs of the functions tell what was done"
-
-    def running(self) -> bool:
-        return True
-
-    def totals(self) -> None:
-        return None
-
-    def on_the_way(self) -> None:
-        return None
 
     @property
     def workers(self) -> int:
@@ -251,13 +225,6 @@ class AwsTarget:
     @property
     def listers(self) -> int:
         return LISTERS
-
-    def rows(self) -> LineageRows | None:
-        if not self._pipeline.lineage or not (bucket := self._outputs.get("GoldBucketName")):
-            return None
-        gold = S3Store(bucket, client=self._account.client("s3"), scratch=Path(tempfile.gettempdir()))
-        options = {name.lower(): value for name, value in self._s3_options().items()}
-        return existing(LineageRows(gold, f"s3://{bucket}", options))
 
     def quarantined(self, transform: str) -> int:
         if self._lineage is not None:  # the log of the table says it, whatever lies in quarantine
@@ -272,80 +239,43 @@ class AwsTarget:
         return None
 
     def file_time(self, transform: str) -> FileTime | None:
-        """By the metrics of the last two weeks: the durations of the function, and the files that it committed.
-
-        Lambda bills a duration to the next millisecond.
-        https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
-        """
         function = self._outputs.get(f"{logical(transform, 'Function')}Name")
         if function is None:
             return None
-        client, ours = self._account.client("cloudwatch"), {"Pipeline": self._name, "Transform": transform}
         with translate_aws_errors(f"CloudWatch's metrics of {function}"):
-            milliseconds = _metric(client, "AWS/Lambda", "Duration", {"FunctionName": function})
-            files = _metric(client, NAMESPACE, "FilesCommitted", ours)
-            size = _metric(client, NAMESPACE, "Bytes", ours)
-        if not milliseconds or not files:
-            return None
-        source = f"measured: the durations of {function} for {count(int(files), 'file')} in {METRIC_DAYS} days"
-        return FileTime(milliseconds / 1000 / files, source, size / files, billed=True)
+            client = self._account.client("cloudwatch")
+            return aws_services.file_time(client, function, self._name, transform)
 
     def queues(self) -> list[TransformQueues]:
-        return [
-            TransformQueues(
-                each.name,
-                self._queue(self._url(each.name)).depth(),
-                tuple(
-                    self._dead[f"{logical(each.name, kind)}Url"].depth()
-                    for kind in ("QueueDLQ", "SubscriptionDLQ")
-                    if f"{logical(each.name, kind)}Url" in self._dead
-                ),
-            )
-            for each in self._pipeline.transforms
-        ]
+        return [self._depths(each.name, self._url(each.name)) for each in self.pipeline.transforms]
 
     def tables_queue(self) -> TransformQueues | None:
         url = self._outputs.get("QueueOfTablesUrl")
-        if url is None:
-            return None
-        dead = tuple(
-            self._dead[output].depth()
-            for output, kind in _DEAD_OF_TABLES.items()
-            if output in self._dead and kind is not DeadKind.RULE
-        )
-        return TransformQueues("", self._queue(url).depth(), dead)
+        return self._depths("", url) if url is not None else None
+
+    def _depths(self, transform: str, url: str) -> TransformQueues:
+        dead = sorted((each for each in self._dead if each.back == url), key=lambda each: each.kind)
+        return TransformQueues(transform, self._queue(url).depth(), tuple(each.queue.depth() for each in dead))
 
     def rules_dead(self) -> list[Depth]:
-        return [queue.depth() for output, queue in self._dead.items() if _kind(output) is DeadKind.RULE]
+        return [each.queue.depth() for each in self._dead if each.kind is DeadKind.RULE]
 
     def hops(self, key: str, most: int) -> list[Hop]:
         """Its dead messages: AWS keeps no other history. To look for one, all of a queue are received, which hides them
         from others: so a deep queue is left alone."""
         dead: list[DeadMessage] = []
-        for output, queue in self._dead.items():
-            if (deep := queue.depth().waiting) > MOST_TRACED:
+        for each in self._dead:
+            if (deep := each.queue.depth().waiting) > MOST_TRACED:
                 self._tell(
-                    f"the queue {queue.name} holds about {deep:,} messages, too many for a trace to look through"
+                    f"the queue {each.queue.name} holds about {deep:,} messages, too many for a trace to look through"
                 )
                 continue
-            dead += (self._dead_message(output, queue, message) for message in queue.messages())
+            dead += (self._dead_message(each, message) for message in each.queue.messages())
         messages = sorted((message for message in dead if message.key == key), key=lambda each: each.sent)
         return [
             Hop(dead.version, dead.sent, dead.kind.value, dead.source, "dead", {"reason": dead.reason})
             for dead in messages[-most:]
         ]
-
-    def newest(self) -> int:
-        return 0
-
-    def news(self, after: int, most: int) -> list[News]:
-        """None: AWS keeps no history."""
-        del after, most
-        return []
-
-    def tallies(self, width: int, since: int) -> list[tuple[int, str, str, int]]:
-        del width, since
-        return []
 
     def outcome(self, transform: str, key: str) -> LastOutcome | None:
         """A failure of the transform's code, by the document in quarantine about bronze's version now.
@@ -359,31 +289,20 @@ class AwsTarget:
         detail = {name: document[name] for name in ("error", "tries", "dead", "log")}
         return LastOutcome("failed", document["bronze"]["version"], moment(document["at"]) or 0.0, detail)
 
-    def alarms(self) -> None:
-        return None
-
     def day_counts(self, since: float, now: float) -> dict[str, DayCounts]:
-        names = [each.name for each in self._pipeline.transforms]
+        names = [each.name for each in self.pipeline.transforms]
         with translate_aws_errors("CloudWatch's metrics"):
             client = self._account.client("cloudwatch")
-            return cloudwatch.day_counts(client, self._name, names, since=since, now=now)
+            return aws_services.day_counts(client, self._name, names, since=since, now=now)
 
     def log_end(self, transform: str, most: int) -> list[LogLine]:
         group = f"/aws/lambda/{physical(self._name, transform) if transform else physical(self._name, kind='Tables')}"
         with translate_aws_errors(f"the log group {group}"):
-            return cloudwatch.log_end(self._account.client("logs"), group, most)
-
-    def lately(self, since: float, most: int) -> list[Lately]:
-        """None: AWS keeps no history."""
-        del since, most
-        return []
+            return aws_services.log_end(self._account.client("logs"), group, most)
 
     def dead(self) -> Iterator[DeadMessage]:
-        """The messages in all dead-letter queues, also of transforms that the pipeline no longer has. See
-        :meth:`Queue.messages`: a very deep queue is not read whole."""
-        for output, queue in self._dead.items():
-            for message in queue.messages():
-                yield self._dead_message(output, queue, message)
+        """See :meth:`AwsQueue.messages`: a very deep queue is not read whole."""
+        return (self._dead_message(each, message) for each in self._dead for message in each.queue.messages())
 
     def waiting(self, transform: str, etags: Mapping[str, str]) -> Set[str]:
         """The keys with a message in a dead-letter queue. AWS does not list the messages of the queue itself."""
@@ -419,44 +338,28 @@ class AwsTarget:
         return name
 
     def send_to_tables(self, keys: Sequence[str], *, reason: str) -> int:
-        queue = self._queue(self._tables_url)
-        dead = {_event(message).key for output in _DEAD_OF_TABLES for message in self._dead_messages(output)}
+        url = self._outputs.get("QueueOfTablesUrl")
+        if url is None:
+            raise WrongCall(f"the {self.place} has no tables: run `silversmith deploy` first")
+        queue = self._queue(url)
+        of_tables = (each.queue for each in self._dead if each.is_of_tables)
+        dead = {first_event(message.body).key for each in of_tables for message in each.messages()}
         keys = [key for key in keys if key not in dead]  # those are for a person, as on a lake
         with translate_aws_errors(f"the queue {queue.name}"):
             for batch in batched(keys, AT_ONCE):
                 queue.send(
-                    [object_created(ObjectEvent(self._pipeline.silver, key), reason=reason).decode() for key in batch]
+                    [object_created(ObjectEvent(self.pipeline.silver, key), reason=reason).decode() for key in batch]
                 )
         return len(keys)
-
-    def _dead_messages(self, output: str) -> Iterator[AwsMessage]:
-        """The messages in the dead-letter queue of this output; none if the stack has no such queue."""
-        queue = self._dead.get(output)
-        return queue.messages() if queue is not None else iter(())
-
-    @property
-    def _tables_url(self) -> str:
-        url = self._outputs.get("QueueOfTablesUrl")
-        if url is None:
-            raise WrongCall(f"the {self.place} has no tables: run `silversmith deploy` first")
-        return url
 
     def redrive(self, messages: Sequence[DeadMessage]) -> int:
         """Each message is sent before it is deleted: after a failure between, it is there twice and does no harm."""
         done = 0
         for name, group in groupby(messages, key=lambda message: message.queue):
-            output, queue = next(each for each in self._dead.items() if each[1].name == name)
-            received = [message for dead in group if (message := queue.received(dead.message_id)) is not None]
-            move = partial(self._move, output, queue)
-            done += sum(map_in_threads(move, batched(received, AT_ONCE), WORKERS))
+            dead = next(each for each in self._dead if each.queue.name == name)
+            received = [message for each in group if (message := dead.queue.received(each.message_id)) is not None]
+            done += sum(map_in_threads(partial(self._give_back, dead), batched(received, AT_ONCE), WORKERS))
         return done
-
-    def _move(self, output: str, queue: AwsQueue, batch: Sequence[AwsMessage]) -> int:
-        """Give messages back, and return how many."""
-        if not self._give_back(output, [message.body for message in batch]):
-            return 0
-        queue.delete(batch)
-        return len(batch)
 
     @property
     def who(self) -> str:
@@ -464,19 +367,17 @@ class AwsTarget:
             return str(self._account.client("sts").get_caller_identity()["Arn"])
 
     def versions(self, role: str) -> Versions:
-        bucket = getattr(self._pipeline, role) if role != "gold" else self._gold_bucket
-        return S3Versions(bucket, self._account.client("s3"))
+        return S3Versions(getattr(self.pipeline, role) if role != "gold" else self._gold_bucket, self._s3)
 
     def gold_files(self) -> GoldFiles | None:
         if "GoldBucketName" not in self._outputs:
             return None
-        store = S3Store(self._gold_bucket, client=self._account.client("s3"), scratch=Path(tempfile.gettempdir()))
         options = {name.lower(): value for name, value in self._s3_options().items()}
-        return GoldFiles(store, f"s3://{self._gold_bucket}", options)
+        return GoldFiles(self._store(self._gold_bucket), f"s3://{self._gold_bucket}", options)
 
     @property
     def _gold_bucket(self) -> str:
-        return self._outputs.get("GoldBucketName", self._pipeline.gold)
+        return self._outputs.get("GoldBucketName", self.pipeline.gold)
 
     def records(self, keys: Collection[str]) -> Mapping[str, int]:
         """The messages in dead-letter queues. Those of the queues themselves name keys, and are done in seconds."""
@@ -488,21 +389,22 @@ class AwsTarget:
         for queue, messages in groupby(about, key=lambda each: each[0]):
             queue.delete([message for _, message in messages])
         return [
-            f"the queue {queue.name}: it holds more messages than are read, so nobody knows whether one names a key"
-            for queue in self._dead.values()
-            if queue.depth().waiting
+            f"the queue {each.queue.name}: it holds more messages than are read, so nobody knows whether one names a "
+            "key"
+            for each in self._dead
+            if each.queue.depth().waiting
         ]
 
     def _dead_about(self, keys: Collection[str]) -> Iterator[tuple[AwsQueue, AwsMessage]]:
         """The dead messages about keys, or about what is made of one."""
-        made = {
+        names = {
             derive(transform.name, key)
             for key in keys
-            for transform in self._pipeline.transforms
+            for transform in self.pipeline.transforms
             for derive in (silver_key, error_key, failed_key)
-        }
-        for queue in self._dead.values():
-            yield from ((queue, each) for each in queue.messages() if _event(each).key in made | {*keys})
+        } | {*keys}
+        for dead in self._dead:
+            yield from ((dead.queue, each) for each in dead.queue.messages() if first_event(each.body).key in names)
 
     def settle(self, keys: Collection[str], transforms: Sequence[Transform], pause: Callable[[float], None]) -> None:
         """The longest time that an invocation takes. SQS counts what is in flight about, and not at once."""
@@ -522,55 +424,57 @@ class AwsTarget:
             return LONGEST_INVOCATION
 
     def elsewhere(self, keys: Collection[str]) -> list[str]:
-        functions = [name for output, name in self._outputs.items() if _is_function(output)]
-        client = self._account.client("s3")
+        functions = [
+            name
+            for output, name in self._outputs.items()
+            if output in {"TablesName", "ReconcilerName"} or output.endswith("FunctionName")
+        ]
         buckets = [self.versions(role).bucket for role in (*ROLES, "gold")]
-        return [*log_groups(functions, keys), *(text for bucket in buckets for text in replicas(bucket, client))]
+        return [*log_groups(functions, keys), *(text for bucket in buckets for text in replicas(bucket, self._s3))]
 
     def close(self) -> None:
         """Make every received message visible again."""
-        for queue in self._dead.values():
-            queue.release()
+        for each in self._dead:
+            each.queue.release()
 
-    def _give_back(self, output: str, bodies: list[str]) -> bool:
-        """Send bodies to what gave up on them; False: the pipeline no longer has it."""
-        kind, transform = _kind(output), self._transform_of.get(output)
-        if kind is DeadKind.RULE:
-            self._publish(bodies, self._outputs["SilverTopicArn" if output in _DEAD_OF_TABLES else "TopicArn"])
-            return True
-        if output in _DEAD_OF_TABLES:
-            queue = self._queue(self._tables_url)
-            with translate_aws_errors(f"the queue {queue.name}"):
-                queue.send(bodies)
-            return True
-        if transform is None:
-            return False
-        with translate_aws_errors(f"the queue of {transform}"):
-            self._queue(self._url(transform)).send(bodies)
-        return True
+    def _give_back(self, dead: _DeadQueue, batch: Sequence[AwsMessage]) -> int:
+        """Give messages back to what gave up on them, and return how many; none where the pipeline no longer has it.
 
-    def _publish(self, bodies: list[str], topic: str) -> None:
-        """Publish to a topic, because only S3 can send its events to the bus: ``PutEvents`` refuses ``aws.s3``.
-
+        A rule's are published, because only S3 can send its events to the bus: ``PutEvents`` refuses ``aws.s3``.
         https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html
         """
-        with translate_aws_errors(f"the topic {topic.rpartition(':')[2]}"):
-            AwsTopic(topic, self._sns).publish(bodies)
+        bodies = [message.body for message in batch]
+        if dead.kind is DeadKind.RULE:
+            with translate_aws_errors(f"the topic {_name(dead.topic)}"):
+                publish(self._account.client("sns"), dead.topic, bodies)
+        elif dead.back is not None:
+            queue = self._queue(dead.back)
+            with translate_aws_errors(
+                f"the queue of {dead.transform}" if dead.transform else f"the queue {queue.name}"
+            ):
+                queue.send(bodies)
+        else:
+            return 0
+        dead.queue.delete(batch)
+        return len(batch)
 
-    def _dead_message(self, output: str, queue: AwsQueue, message: AwsMessage) -> DeadMessage:
-        transform = self._transform_of.get(output)
-        kind = _kind(output)
-        event = _event(message)
+    def _dead_message(self, dead: _DeadQueue, message: AwsMessage) -> DeadMessage:
+        kind, transform, event = dead.kind, dead.transform, first_event(message.body)
         key = event.key
-        if output in _DEAD_OF_TABLES:
+        source = _name(dead.back) if dead.back is not None else dead.queue.name
+        if kind is DeadKind.RULE:
+            source = message.attributes.get("RULE_ARN", "").rpartition("/")[2] or "a rule"
+        elif kind is DeadKind.SUBSCRIPTION:
+            source = _name(dead.topic)
+        if dead.is_of_tables:
             transform, _, key = key.removesuffix(".parquet").partition("/")
         elif kind is not DeadKind.RULE and transform is None:
             kind = DeadKind.UNKNOWN
         return DeadMessage(
             message_id=message.id,
             kind=kind,
-            source=self._source(output, transform, queue, message),
-            queue=queue.name,
+            source=source,
+            queue=dead.queue.name,
             transform=transform,
             key=key,
             version=event.version,
@@ -579,47 +483,44 @@ class AwsTarget:
             dead_at=None,
             attempts=None,
             error=None,
-            tables=output in _DEAD_OF_TABLES,
+            tables=dead.is_of_tables,
             size=event.size,
         )
-
-    def _source(self, output: str, transform: str | None, queue: AwsQueue, message: AwsMessage) -> str:
-        kind, is_of_tables = _kind(output), output in _DEAD_OF_TABLES
-        if kind is DeadKind.RULE:
-            return message.attributes.get("RULE_ARN", "").rpartition("/")[2] or "a rule"
-        if kind is DeadKind.SUBSCRIPTION:
-            return self._outputs["SilverTopicArn" if is_of_tables else "TopicArn"].rpartition(":")[2]
-        if is_of_tables:
-            return self._tables_url.rpartition("/")[2]
-        return self._url(transform).rpartition("/")[2] if transform else queue.name
 
     @cached_property
     def _dead_etags(self) -> Mapping[str, Mapping[str, set[str]]]:
         """The etags of the dead messages, by transform and key, read once."""
-        etags: dict[str, dict[str, set[str]]] = {each.name: {} for each in self._pipeline.transforms}
-        for output, queue in self._dead.items():
-            names = [self._transform_of[output]] if output in self._transform_of else []
-            if output == "RuleDLQUrl":
-                names = list(etags)
-            for message in queue.messages():
-                event = _event(message)
+        etags: dict[str, dict[str, set[str]]] = {each.name: {} for each in self.pipeline.transforms}
+        for dead in self._dead:
+            is_of_all = dead.kind is DeadKind.RULE and not dead.is_of_tables
+            names = list(etags) if is_of_all else [dead.transform] if dead.transform else []
+            for message in dead.queue.messages() if names else ():
+                event = first_event(message.body)
                 for name in names:
                     etags[name].setdefault(event.key, set()).add(event.etag)
         return etags
 
     @cached_property
-    def _dead(self) -> Mapping[str, AwsQueue]:
-        """The dead-letter queues, by their outputs."""
-        return {output: self._queue(url) for output, url in self._outputs.items() if output.endswith(_DEAD)}
-
-    @cached_property
-    def _transform_of(self) -> Mapping[str, str]:
-        """The transform of a dead-letter queue, by its output."""
-        return {
+    def _dead(self) -> Sequence[_DeadQueue]:
+        """The dead-letter queues, in the order of the outputs."""
+        outputs = self._outputs
+        transforms = {
             f"{logical(each.name, kind)}Url": each.name
-            for each in self._pipeline.transforms
+            for each in self.pipeline.transforms
             for kind in ("QueueDLQ", "SubscriptionDLQ")
         }
+        queues = []
+        for output, url in outputs.items():
+            kind = next((kind for ending, kind in _DEAD.items() if output.endswith(ending)), None)
+            if kind is None:
+                continue
+            transform, is_of_tables = transforms.get(output), output.endswith(("SilverRuleDLQUrl", "DLQOfTablesUrl"))
+            back = outputs.get(f"{logical(transform, 'Queue')}Url") if transform is not None else None
+            if is_of_tables and kind is not DeadKind.RULE:
+                back = outputs.get("QueueOfTablesUrl")
+            topic = outputs.get("SilverTopicArn" if is_of_tables else "TopicArn", "")
+            queues.append(_DeadQueue(self._queue(url), kind, transform, is_of_tables, topic, back))
+        return queues
 
     def _queue(self, url: str) -> AwsQueue:
         return AwsQueue(url, self._sqs, tell=self._tell, wait=self._wait)
@@ -665,25 +566,9 @@ def _deployed(transform: Transform, outputs: Mapping[str, str], tell: Callable[[
     return deployed
 
 
-def _is_function(output: str) -> bool:
-    """Whether an output names a function."""
-    return output in {"TablesName", "ReconcilerName"} or output.endswith("FunctionName")
-
-
-def _kind(output: str) -> DeadKind:
-    if output in _DEAD_OF_TABLES:
-        return _DEAD_OF_TABLES[output]
-    if output == "RuleDLQUrl":
-        return DeadKind.RULE
-    return DeadKind.SUBSCRIPTION if output.endswith("SubscriptionDLQUrl") else DeadKind.QUEUE
-
-
-def _event(message: AwsMessage) -> ObjectEvent:
-    """The first event of a message; one without a key where the message has none."""
-    try:
-        return next(iter(unwrap(message.body)), ObjectEvent("", ""))
-    except NotAnEvent:
-        return ObjectEvent("", "")
+def _name(place: str) -> str:
+    """The name at the end of an ARN or of a queue's URL."""
+    return re.split("[:/]", place)[-1]
 
 
 def _reason(kind: DeadKind, message: AwsMessage) -> str:

@@ -34,10 +34,8 @@ from silversmith.stores import Store
 
 if TYPE_CHECKING:
     from silversmith.aws.account import Account
-    from silversmith.operations.tables import Sample
     from silversmith.operations.target import Target
-    from silversmith.reconcile.hops import Hops, Problem
-    from silversmith.reconcile.lease import Lease
+    from silversmith.reconcile.hops import Hops
 
 #: The oldest Python that is supported.
 PYTHON = (3, 11)
@@ -196,60 +194,6 @@ def check_secrets(transforms: Sequence[Transform], fetch: needs.Fetch) -> list[D
     return findings or (there if declared else [])
 
 
-def check_chain(text: str, problems: Sequence[Problem] = ()) -> list[Diagnosis]:
-    """The deployed ways of events from buckets to functions, and their ``problems``. Empty: nothing is deployed."""
-    if not problems:
-        return [Diagnosis("chain", State.OK, text or "nothing is deployed yet")]
-    return [Diagnosis("chain", State.FAIL if each.is_known else State.WARN, each.message, each.do) for each in problems]
-
-
-def check_tables(samples: Sequence[Sample], unreadable: Mapping[str, str]) -> Diagnosis:
-    """A sample of each table beside silver; ``unreadable``: by table why it cannot be looked at."""
-    if unreadable:
-        problems = "; ".join(f"{table}: {problem}" for table, problem in unreadable.items())
-        return Diagnosis(
-            "tables", State.FAIL, problems,
-            "see whether gold can be reached; a damaged table: move its folder away, silversmith tables rebuild NAME",
-        )  # fmt: skip
-    texts = [
-        f"{each.table}: {each.differing:,} of {count(each.looked_at, 'file')} not as silver has them"
-        if each.differing
-        else f"{each.table}: version {'-' if each.version is None else each.version}"
-        for each in samples
-    ]
-    if any(each.differing for each in samples):
-        do = "silversmith reconcile sends them, unless they are on their way: silversmith status"
-        return Diagnosis("tables", State.WARN, "; ".join(texts), do)
-    return Diagnosis("tables", State.OK, "; ".join(texts))
-
-
-def check_round(lease: Lease | None, now: datetime, through: int = 0, branches: int = 0) -> Diagnosis:
-    """The last round of the deployed reconciler, by its lease; None: there was none. Of a round that is split, so many
-    of the ``branches`` are ``through``."""
-    if lease is None:
-        return Diagnosis("reconciliation", State.OK, "no round yet")
-    if lease.phase == "done":
-        return Diagnosis("reconciliation", State.OK, "the last round was completed")
-    text = f"{through} of {branches} branches are through" if branches else f"it is at its step {lease.step}"
-    if lease.binds(now):
-        return Diagnosis("reconciliation", State.OK, f"a round is going on: {text}")
-    return Diagnosis(
-        "reconciliation", State.WARN, f"the last round was not completed: {text}",
-        "the next round looks at everything; at once: silversmith reconcile --there --target aws",
-    )  # fmt: skip
-
-
-def check_inventory(hours: float, problem: str = "") -> Diagnosis:
-    """The age of the newest inventory of bronze; ``problem``: why there is none."""
-    if not problem:
-        return Diagnosis("inventory", State.OK, f"the newest one is of {hours:,.0f} hours ago")
-    return Diagnosis(
-        "inventory", State.WARN, f"{problem}; reconciliation lists bronze instead",
-        "S3 delivers the first within 48 hours; then see bronze's inventory configuration, and the policy and keys "
-        "of the bucket that it is delivered to",
-    )  # fmt: skip
-
-
 def check_file_system(place: str, broken: Mapping[str, str], apart: Sequence[str] = ()) -> Diagnosis:
     """``broken``: the errors of the abilities that the file system lacks; ``apart``: the lake's folders on another."""
     if broken:
@@ -314,20 +258,6 @@ def check_clock(now: float, newest: float | None, key: str = "") -> Diagnosis:
     return Diagnosis("clock", State.OK, text)
 
 
-def check_alarms(channels: Sequence[str], problems: Mapping[str, str], *, conditions: bool) -> Diagnosis:
-    """The channels of alarms, by name those that take nothing, and whether there are any ``conditions``."""
-    if problems:
-        text = "; ".join(f"the {name} takes nothing: {problem}" for name, problem in problems.items())
-        do = "correct the variable or the receiver: what is not delivered is sent again in the next run"
-        return Diagnosis("alarms", State.WARN, text, do)
-    if channels and not conditions:
-        return Diagnosis(
-            "alarms", State.WARN, f"{' and '.join(channels)}, and no condition to tell them of",
-            'Deployment(alarm_on=("quarantine", "rejected>5%", "silent>24h"))',
-        )  # fmt: skip
-    return Diagnosis("alarms", State.OK, f"go to the {' and the '.join(channels)}" if channels else "go nowhere")
-
-
 def packages_and_pipeline(pipeline: Pipeline | None, problem: str) -> list[Diagnosis]:
     """The checks that every target needs."""
     return [check_python(sys.version_info[:3]), check_packages(packages()), check_pipeline(pipeline, problem)]
@@ -358,9 +288,8 @@ def machine_checks(located: Located | None, lake: Path) -> list[Diagnosis]:
 
 def _alarms(located: Located | None, lake: Path) -> list[Diagnosis]:
     from silversmith.local.lake import LakeFolder
-    from silversmith.operations.alarm_state import AlarmState
-    from silversmith.operations.alarms import local_conditions
-    from silversmith.operations.channels import channels
+    from silversmith.operations.alarms import channels, local_conditions
+    from silversmith.operations.target import AlarmState
 
     try:
         names = [channel.name for channel in channels()]
@@ -371,7 +300,16 @@ def _alarms(located: Located | None, lake: Path) -> list[Diagnosis]:
         return []
     state = AlarmState.read(LakeFolder(lake).alarms)
     problems = {name: each.problem for name, each in state.channels.items() if each.problem and name in names}
-    return [check_alarms(names, problems, conditions=bool(conditions))]
+    if problems:
+        text = "; ".join(f"the {name} takes nothing: {problem}" for name, problem in problems.items())
+        do = "correct the variable or the receiver: what is not delivered is sent again in the next run"
+        return [Diagnosis("alarms", State.WARN, text, do)]
+    if names and not conditions:
+        text = f"{' and '.join(names)}, and no condition to tell them of"
+        return [
+            Diagnosis("alarms", State.WARN, text, 'Deployment(alarm_on=("quarantine", "rejected>5%", "silent>24h"))')
+        ]
+    return [Diagnosis("alarms", State.OK, f"go to the {' and the '.join(names)}" if names else "go nowhere")]
 
 
 def aws_checks(located: Located | None, deployment: str, endpoint_url: str | None) -> list[Diagnosis]:
@@ -412,10 +350,10 @@ def _owners_on_aws(pipeline: Pipeline, options: Deployment, account: Account) ->
 
 
 def _tables_on_aws(pipeline: Pipeline, options: Deployment, account: Account) -> list[Diagnosis]:
-    if not pipeline.tables:
-        return []
     from silversmith.operations.aws import open_stack
 
+    if not pipeline.tables:
+        return []
     with open_stack(account, options.name(pipeline.name), pipeline) as (deployed, target):
         return tables_check(deployed, target)
 
@@ -442,42 +380,61 @@ def _inventory_on_aws(pipeline: Pipeline, options: Deployment, account: Account)
 
 
 def inventory_check(store: Store, folder: str, bronze: str, now: datetime) -> Diagnosis:
-    """Check the newest inventory of bronze in a folder of a bucket."""
+    """Check the age of the newest inventory of bronze, in a folder of a bucket."""
     from silversmith.reconcile.inventory import Inventories, InventoryUnusable
 
     try:
-        taken = Inventories(store, folder, bronze).newest(now).taken
+        hours = (now - Inventories(store, folder, bronze).newest(now).taken).total_seconds() / 3600
     except InventoryUnusable as error:
-        return check_inventory(0, str(error))
-    return check_inventory((now - taken).total_seconds() / 3600)
+        return Diagnosis(
+            "inventory", State.WARN, f"{error}; reconciliation lists bronze instead",
+            "S3 delivers the first within 48 hours; then see bronze's inventory configuration, and the policy and keys "
+            "of the bucket that it is delivered to",
+        )  # fmt: skip
+    return Diagnosis("inventory", State.OK, f"the newest one is of {hours:,.0f} hours ago")
 
 
 def round_check(quarantine: Store, key: str, now: datetime) -> Diagnosis:
-    """Check the last round whose lease has this key."""
+    """Check the last round of the deployed reconciler, whose lease has this key."""
     from silversmith.reconcile.lease import Lease, branch_key
 
     lease = Lease.from_json(quarantine.read(key) or b"")
-    branches = lease.progress.get("branches") if lease is not None else 0
-    branches = branches if isinstance(branches, int) else 0
-    leases = (Lease.from_json(quarantine.read(branch_key(key, number)) or b"") for number in range(branches))
-    through = sum(each.phase == "done" for each in leases if each is not None and lease and each.round == lease.round)
-    return check_round(lease, now, through, branches)
+    if lease is None:
+        return Diagnosis("reconciliation", State.OK, "no round yet")
+    if lease.phase == "done":
+        return Diagnosis("reconciliation", State.OK, "the last round was completed")
+    branches = lease.progress.get("branches")
+    text = f"it is at its step {lease.step}"
+    if isinstance(branches, int) and branches:
+        leases = [Lease.from_json(quarantine.read(branch_key(key, number)) or b"") for number in range(branches)]
+        through = sum(each is not None and each.phase == "done" and each.round == lease.round for each in leases)
+        text = f"{through} of {branches} branches are through"
+    if lease.binds(now):
+        return Diagnosis("reconciliation", State.OK, f"a round is going on: {text}")
+    return Diagnosis(
+        "reconciliation", State.WARN, f"the last round was not completed: {text}",
+        "the next round looks at everything; at once: silversmith reconcile --there --target aws",
+    )  # fmt: skip
 
 
 def _chain(account: Account, name: str) -> list[Diagnosis]:
+    """The deployed ways of events from buckets to functions."""
     from silversmith.reconcile.hops import check
 
     try:
         stages = deployed_hops(account, name)
-        text = "; ".join(f"EventBridge is on for {hops.bucket}, {hops} as deployed" for hops in stages)
-        return check_chain(text, check(stages, account.client))
+        problems = list(check(stages, account.client))
     except SilversmithError as error:
         do = "the policy of who looks must allow it: docs/operations.md#rights"
         return [Diagnosis("chain", State.WARN, str(error), do)]
+    if not problems:
+        text = "; ".join(f"EventBridge is on for {hops.bucket}, {hops} as deployed" for hops in stages)
+        return [Diagnosis("chain", State.OK, text or "nothing is deployed yet")]
+    return [Diagnosis("chain", State.FAIL if each.is_known else State.WARN, each.message, each.do) for each in problems]
 
 
 def tables_check(pipeline: Pipeline, target: Target) -> list[Diagnosis]:
-    """Check the tables of a pipeline; nothing where it has none."""
+    """Check a sample of each table of a pipeline beside silver; nothing where it has none."""
     from silversmith.operations.tables import require_tables, sample
 
     if not pipeline.tables:
@@ -488,14 +445,25 @@ def tables_check(pipeline: Pipeline, target: Target) -> list[Diagnosis]:
         return [Diagnosis("tables", State.FAIL, str(error), "pip install 'silversmith[tables]'")]
     if not pipeline.tables.tables:  # the lineage alone, which the reconciler compares
         return []
-    samples: list[Sample] = []
-    unreadable: dict[str, str] = {}
+    samples, unreadable = [], []
     for table in pipeline.tables.tables:
         try:
             samples.append(sample(table, target))
         except (SilversmithError, OSError) as error:
-            unreadable[table.name] = str(error)
-    return [check_tables(samples, unreadable)]
+            unreadable.append(f"{table.name}: {error}")
+    if unreadable:
+        do = "see whether gold can be reached; a damaged table: move its folder away, silversmith tables rebuild NAME"
+        return [Diagnosis("tables", State.FAIL, "; ".join(unreadable), do)]
+    texts = [
+        f"{each.table}: {each.differing:,} of {count(each.looked_at, 'file')} not as silver has them"
+        if each.differing
+        else f"{each.table}: version {'-' if each.version is None else each.version}"
+        for each in samples
+    ]
+    if any(each.differing for each in samples):
+        do = "silversmith reconcile sends them, unless they are on their way: silversmith status"
+        return [Diagnosis("tables", State.WARN, "; ".join(texts), do)]
+    return [Diagnosis("tables", State.OK, "; ".join(texts))]
 
 
 def other_owners(pipeline: Pipeline, owner: Owner, silver: Store | None, quarantine: Store | None) -> dict[str, str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from silversmith import faults
 from silversmith.errors import PreconditionFailed, SilversmithError
 from silversmith.lineage import Decision, Lineage, bronze_key_of, error_key, failed_key, rejected_key, silver_key
-from silversmith.operations import WrongCall
+from silversmith.operations import Record, WrongCall
 from silversmith.operations.failures import subject_of
 from silversmith.operations.target import Target
 from silversmith.operations.versions import (
@@ -32,6 +32,10 @@ from silversmith.operations.versions import (
     StoredVersion,
     Undeleted,
     Versions,
+    dead_files,
+    erase_history,
+    holding,
+    list_files,
     undo_copies,
 )
 from silversmith.pipeline import Pipeline, Transform
@@ -62,7 +66,7 @@ class InTables:
 
 
 @dataclass(frozen=True)
-class ErasePlan:
+class ErasePlan(Record):
     """What there is of some keys. ``objects`` in the order in which they are deleted, ``schemas`` the transforms whose
     recorded schema names a key, ``records`` how many there are of each kind. ``notes`` tell what is left as it is."""
 
@@ -96,13 +100,9 @@ class ErasePlan:
             yield Undeleted("uploads that a page can undo", "", "", f"{self.undo_copies:,} copies")
         yield from self.problems
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
-class EraseReport:
+class EraseReport(Record):
     """The report of an erasure, to be filed.
 
     ``began`` and ``ended`` in ISO 8601, UTC; ``who``: see :class:`~silversmith.operations.target.Target`. ``deleted``
@@ -127,10 +127,6 @@ class EraseReport:
     left: Sequence[Undeleted]
     verified: bool
     notes: Sequence[str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
 
 
 class Erasure:
@@ -193,9 +189,13 @@ class Erasure:
         Raises:
             AccessDenied, OSError, GoldFailed: something cannot be looked at.
         """
-        objects = list(chain.from_iterable(map_in_threads(self._objects_of, self._keys, self._target.workers)))
         order = {each.bucket: number for number, each in enumerate(self._buckets)}
-        objects.sort(key=lambda each: order[each.bucket])
+        versions = map_in_threads(
+            lambda key: [each for bucket, name in self._places_of(key) for each in bucket.of(name)],
+            self._keys,
+            self._target.workers,
+        )
+        objects = sorted(chain.from_iterable(versions), key=lambda each: order[each.bucket])
         problems: list[Undeleted] = []
         return ErasePlan(
             self._keys,
@@ -217,28 +217,22 @@ class Erasure:
     def _folders(self) -> tuple[list[str], dict[str, str]]:
         """The transforms whose silver and quarantine are this pipeline's, also under former names and those that it no
         longer has, and where only older versions are left; and those of other pipelines, with their owner."""
-        lake, owner = self._target.lake, self._target.owner
+        lake = self._target.lake
         names = dict.fromkeys(name for each in self._pipeline.transforms for name in (each.name, each.was) if name)
         unknown = unknown_folders(self._pipeline, lake.silver, lake.quarantine)
         ours: list[str] = []
         foreign: dict[str, str] = {}
         for name in dict.fromkeys([*names, *recorded_transforms(lake.silver), *unknown]):
-            document = Recorded.read(lake.silver, name).document
-            known = (
-                document.owner or owner_of_objects(lake.silver, name)[0] or owner_of_objects(lake.quarantine, name)[0]
-            )
-            if (name in names and not known) or known in document.owners(owner.name) - {""}:
+            owner, is_own = _owner_of(name, self._target)
+            if is_own or (name in names and not owner):
                 ours.append(name)
             else:
-                foreign[name] = known
+                foreign[name] = owner
         return ours, foreign
 
     @property
     def _transforms(self) -> list[str]:
         return self._folders[0]
-
-    def _objects_of(self, key: str) -> list[StoredVersion]:
-        return [each for versions, name in self._places_of(key) for each in versions.of(name)]
 
     def _places_of(self, key: str) -> Iterator[tuple[Versions, str]]:
         *first, quarantine, silver = self._buckets
@@ -252,8 +246,6 @@ class Erasure:
         if files is None:
             return
         for name in self._tables:
-            from silversmith.operations.history import dead_files, holding, list_files  # with the packages of tables
-
             try:
                 snapshot = self._gold.read(name)
                 if snapshot is None:
@@ -414,8 +406,6 @@ class Erasure:
         spec = self._pipeline.tables
         if not spec:
             return
-        from silversmith.operations.history import erase_history
-
         yield from self._remove_rows()
         self._step("erase.rows")
         versions = self._target.versions("gold")
@@ -435,33 +425,16 @@ class Erasure:
                 yield from versions.delete_noncurrent(f"{name}/")
 
     def _remove_rows(self) -> Iterator[Undeleted]:
-        """Commit that the newest versions of tables and views have no rows of what silver has no more."""
-        from silversmith.tables.commit import bring
-        from silversmith.tables.lineage import follow
-        from silversmith.tables.views import refresh
-
-        spec, lake, gold = self._pipeline.tables, self._target.lake, self._gold
-        for table in spec.tables:
-            try:
-                keys = [silver_key(table.transform, key) for key in self._keys]
-                brought = bring(table, keys, silver=lake.silver, gold=gold, step=self._step)
-                yield from (Undeleted(table.name, key, "", str(error)) for key, error in brought.failed.items())
-            except (SilversmithError, OSError) as error:
-                yield Undeleted(table.name, "", "", str(error))
-        if spec.lineage:
-            derivations = (silver_key, error_key, failed_key)
-            names = [derive(name, key) for key in self._keys for name in self._transforms for derive in derivations]
-            try:
-                follow(
-                    self._transforms, names, silver=lake.silver, quarantine=lake.quarantine, gold=gold, step=self._step
-                )
-            except (SilversmithError, OSError) as error:
-                yield Undeleted(LINEAGE, "", "", str(error))
-        for view in self._views:
-            try:
-                refresh([view], gold, step=self._step)
-            except (SilversmithError, OSError) as error:
-                yield Undeleted(view.name, "", "", f"the view cannot be brought up to date: {error}")
+        silver = [silver_key(name, key) for key in self._keys for name in self._transforms]
+        documents = [
+            derive(name, key) for key in self._keys for name in self._transforms for derive in (error_key, failed_key)
+        ]
+        views = {view.name for view in self._views}
+        for name, key, error in _remove_rows(
+            self._pipeline, self._target, self._transforms, silver, documents, step=self._step
+        ):
+            reason = "the view cannot be brought up to date: " if name in views else ""
+            yield Undeleted(name, key, "", f"{reason}{error}")
 
 
 def _lookups(keys: Collection[str], pipeline: Pipeline) -> dict[str, list[str]]:
@@ -533,9 +506,7 @@ def orphans(pipeline: Pipeline, target: Target, *, transform: str | None = None)
 def _of_former_transforms(pipeline: Pipeline, target: Target) -> Iterator[Orphan]:
     lake, heirs = target.lake, {each.was: each for each in pipeline.transforms if each.was}
     for name in unknown_folders(pipeline, lake.silver, lake.quarantine):
-        document = Recorded.read(lake.silver, name).document
-        owner = document.owner or owner_of_objects(lake.silver, name)[0] or owner_of_objects(lake.quarantine, name)[0]
-        if not owner or owner not in document.owners(target.owner.name):
+        if not _owner_of(name, target)[1]:
             continue
         heir = heirs.get(name)
         for head in lake.silver.list(f"{name}/"):
@@ -558,6 +529,15 @@ def _is_awaited(heir: Transform, key: str, lake: Lake) -> bool:
     return _is_taken(heir, key, lake.bronze) and lake.silver.head(silver_key(heir.name, key)) is None
 
 
+def _owner_of(transform: str, target: Target) -> tuple[str, bool]:
+    """Who owns the silver and quarantine of a transform, as far as that is known, and whether it is this pipeline."""
+    lake = target.lake
+    document = Recorded.read(lake.silver, transform).document
+    owner = document.owner or owner_of_objects(lake.silver, transform)[0]
+    owner = owner or owner_of_objects(lake.quarantine, transform)[0]
+    return owner, bool(owner) and owner in document.owners(target.owner.name)
+
+
 def _documents(transform: str, key: str, quarantine: Store) -> list[str]:
     return [name for derive in _QUARANTINE if quarantine.head(name := derive(transform, key)) is not None]
 
@@ -577,8 +557,10 @@ def delete_orphans(found: Sequence[Orphan], pipeline: Pipeline, target: Target) 
     deleted: list[Orphan] = []
     by_name = {each.name: each for each in pipeline.transforms}
     for orphan in found:
+        places = [(lake.quarantine, name) for name in orphan.quarantine]
+        places += [(lake.silver, orphan.silver)] if orphan.silver else []
         # headed before bronze is: silver of a file that comes back now is another object
-        heads = [(store, head) for store, name in _places(orphan, lake) if (head := store.head(name)) is not None]
+        heads = [(store, head) for store, name in places if (head := store.head(name)) is not None]
         transform = by_name.get(orphan.transform)
         if transform is not None and _is_taken(transform, orphan.key, lake.bronze):
             continue
@@ -587,26 +569,45 @@ def delete_orphans(found: Sequence[Orphan], pipeline: Pipeline, target: Target) 
                 store.delete(head.key, if_match=head.etag)
             deleted.append(orphan)
     if deleted and pipeline.tables:
-        _follow_orphans(deleted, pipeline, target)
+        transforms = list(dict.fromkeys([*pipeline.tables.lineage, *(orphan.transform for orphan in deleted)]))
+        silver = [orphan.silver for orphan in deleted if orphan.silver]
+        documents = [name for orphan in deleted for name in orphan.quarantine]
+        for _, key, error in _remove_rows(pipeline, target, transforms, silver, documents):
+            if not key:
+                raise error
     return deleted
 
 
-def _places(orphan: Orphan, lake: Lake) -> list[tuple[Store, str]]:
-    silver = [(lake.silver, orphan.silver)] if orphan.silver else []
-    return [*((lake.quarantine, name) for name in orphan.quarantine), *silver]
-
-
-def _follow_orphans(deleted: Sequence[Orphan], pipeline: Pipeline, target: Target) -> None:
+def _remove_rows(
+    pipeline: Pipeline,
+    target: Target,
+    transforms: Sequence[str],
+    silver: Sequence[str],
+    documents: Sequence[str],
+    *,
+    step: Callable[[str], None] = faults.point,
+) -> Iterator[tuple[str, str, Exception]]:
+    """Commit that the newest versions of tables, lineage and views have no rows of what silver and quarantine have no
+    more. Yields what failed: the table, the key of the only file that is concerned, and the error."""
     from silversmith.tables.commit import bring
     from silversmith.tables.lineage import follow
     from silversmith.tables.views import refresh
 
     lake, spec, gold = target.lake, pipeline.tables, target.gold
-    keys = [orphan.silver for orphan in deleted if orphan.silver]
     for table in spec.tables:
-        bring(table, keys, silver=lake.silver, gold=gold)
+        try:
+            brought = bring(table, silver, silver=lake.silver, gold=gold, step=step)
+            yield from ((table.name, key, error) for key, error in brought.failed.items())
+        except (SilversmithError, OSError) as error:
+            yield table.name, "", error
     if spec.lineage:
-        names = [*keys, *(name for orphan in deleted for name in orphan.quarantine)]
-        transforms = list(dict.fromkeys([*spec.lineage, *(orphan.transform for orphan in deleted)]))
-        follow(transforms, names, silver=lake.silver, quarantine=lake.quarantine, gold=gold)
-    refresh(spec.views, gold)
+        try:
+            names = [*silver, *documents]
+            follow(transforms, names, silver=lake.silver, quarantine=lake.quarantine, gold=gold, step=step)
+        except (SilversmithError, OSError) as error:
+            yield LINEAGE, "", error
+    for view in spec.views:
+        try:
+            refresh([view], gold, step=step)
+        except (SilversmithError, OSError) as error:
+            yield view.name, "", error

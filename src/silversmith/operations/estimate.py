@@ -7,7 +7,7 @@ with its page. Cold starts, faults and other work in the account are left out, a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -174,23 +174,6 @@ def estimate(
     )
 
 
-def done_at(result: Estimate, at: float, *, events: int = EVENTS_PER_SECOND) -> dict[str, float]:
-    """How many files have landed, had their event delivered, and are in silver and gold, so many seconds after the
-    first one landed: what the plot of docs/scale.md shows."""
-    burst, files = result.burst, float(result.burst.files)
-    landed = min(files, at * files / result.landed)
-    delivered = min(landed, at * events)
-    batch = result.file_seconds * result.functions.batch_size
-    most = min(result.functions.concurrency, MOST_POLLERS, max(1, IN_FLIGHT // result.functions.batch_size))
-    useful = min(float(most), PUTS_PER_SECOND * burst.prefixes * result.file_seconds)
-    silver = min(delivered, _processed(max(0.0, at - batch), useful, result.file_seconds))
-    counts = {"landed": landed, "delivered": delivered, "silver": silver}
-    if result.gold is not None:
-        tables = TABLE_CONCURRENCY / TABLE_SECONDS
-        counts["gold"] = min(silver, max(0.0, at - TABLE_WINDOW) * tables)
-    return counts
-
-
 def costs(burst: Burst, functions: Functions, seconds: float) -> dict[str, float]:
     """Dollars by service: ``million_files`` of docs/deploy.md for so many files, and ``million_files_in_tables``.
 
@@ -225,21 +208,10 @@ def _pollers(at: float) -> float:
     return FIRST_POLLERS + POLLERS_PER_SECOND * at
 
 
-def _ramp(most: float) -> float:
-    """The seconds until Lambda has added as many pollers as are of use."""
-    return max(0.0, (most - FIRST_POLLERS) / POLLERS_PER_SECOND)
-
-
-def _processed(at: float, most: float, seconds: float) -> float:
-    """How many files so many invocations can have done by then, where there is always one that waits."""
-    ramp = min(at, _ramp(most))
-    first = min(most, FIRST_POLLERS)
-    return (first * ramp + POLLERS_PER_SECOND * ramp**2 / 2 + max(0.0, at - ramp) * max(most, first)) / seconds
-
-
 def _drained(files: int, most: float, seconds: float) -> float:
-    """When so many files are done: the inverse of :func:`_processed`."""
-    ramp, first = _ramp(most), min(most, FIRST_POLLERS)
+    """When so many files are done, where so many invocations are of use, and there is always a file that waits."""
+    first = min(most, FIRST_POLLERS)
+    ramp = max(0.0, (most - FIRST_POLLERS) / POLLERS_PER_SECOND)  # until Lambda has added as many as are of use
     work = files * seconds
     in_ramp = first * ramp + POLLERS_PER_SECOND * ramp**2 / 2
     if work >= in_ramp:
@@ -249,51 +221,39 @@ def _drained(files: int, most: float, seconds: float) -> float:
 
 def _limits(
     burst: Burst, functions: Functions, seconds: float, events: int, *, most: int, silver: float, gold: float | None
-) -> list[Limit]:
-    """The limits that slow the burst down."""
-    limits = []
+) -> Iterator[Limit]:
     puts = PUTS_PER_SECOND * burst.prefixes
     if burst.rate > puts:
-        limits.append(
-            Limit(
-                "S3",
-                f"takes {puts:,} PUTs a second on {burst.prefixes:,} partitioned prefix{'es' * (burst.prefixes > 1)}, "
-                f"and answers the others with 503 Slow Down: the files land in {duration(burst.files / puts)}, not in "
-                f"{duration(burst.files / burst.rate)}",
-                "spread the keys over prefixes that S3 has split, which it does under load in 30 to 60 minutes",
-            )
+        yield Limit(
+            "S3",
+            f"takes {puts:,} PUTs a second on {burst.prefixes:,} partitioned prefix{'es' * (burst.prefixes > 1)}, and "
+            f"answers the others with 503 Slow Down: the files land in {duration(burst.files / puts)}, not in "
+            f"{duration(burst.files / burst.rate)}",
+            "spread the keys over prefixes that S3 has split, which it does under load in 30 to 60 minutes",
         )
     landing = min(burst.rate, puts)
     if landing > events:
-        limits.append(
-            Limit(
-                "EventBridge",
-                f"delivers {events:,} events a second, and delays the others: none is lost",
-                "ask AWS for a higher quota of invocations",
-            )
+        yield Limit(
+            "EventBridge",
+            f"delivers {events:,} events a second, and delays the others: none is lost",
+            "ask AWS for a higher quota of invocations",
         )
     needed = min(landing, events) * seconds
     if needed > min(most, _pollers(0)) and silver > burst.files / landing + 2 * seconds * functions.batch_size:
-        reached = _pollers(max(0.0, silver)) >= most
-        limits.append(
-            Limit(
-                "Lambda",
-                f"{math.ceil(needed):,} invocations at once would keep up with the files. It begins with "
-                f"{FIRST_POLLERS} and adds {POLLERS_PER_SECOND * 60:.0f} a minute, up to {most:,}; "
-                + ("that many are reached" if reached else "the work is done before that"),
-                "raise maximum_concurrency, or memory where it is below 1,769 MB"
-                if reached
-                else "land them more slowly",
-            )
+        end, do = "the work is done before that", "land them more slowly"
+        if _pollers(max(0.0, silver)) >= most:
+            end, do = "that many are reached", "raise maximum_concurrency, or memory where it is below 1,769 MB"
+        yield Limit(
+            "Lambda",
+            f"{math.ceil(needed):,} invocations at once would keep up with the files. It begins with {FIRST_POLLERS} "
+            f"and adds {POLLERS_PER_SECOND * 60:.0f} a minute, up to {most:,}; {end}",
+            do,
         )
     if puts * seconds < most and needed > puts * seconds:
-        limits.append(Limit("S3", f"takes {puts:,} PUTs of silver a second", "as above"))
+        yield Limit("S3", f"takes {puts:,} PUTs of silver a second", "as above")
     if gold is not None and gold > silver + 2 * TABLE_WINDOW:
-        limits.append(
-            Limit(
-                "tables",
-                f"{TABLE_CONCURRENCY} invocations at once take {TABLE_CONCURRENCY / TABLE_SECONDS:,.0f} files a second",
-                "land fewer, larger files",
-            )
+        yield Limit(
+            "tables",
+            f"{TABLE_CONCURRENCY} invocations at once take {TABLE_CONCURRENCY / TABLE_SECONDS:,.0f} files a second",
+            "land fewer, larger files",
         )
-    return limits

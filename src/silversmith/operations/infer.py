@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import keyword
+import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import polars as pl
 
 from silversmith import formats
+from silversmith.contract import casting
+from silversmith.contract.casting import Notation, notations
 from silversmith.errors import DataError, SilversmithError, count
-from silversmith.formats import ROW, Json, Reader, Table
+from silversmith.formats import ROW, Csv, Json, Reader, Table
+from silversmith.formats.csv.dialect import MOST_TITLES
 from silversmith.formats.table import col
 from silversmith.keypatterns import escaped
-from silversmith.operations import guesses
 from silversmith.operations.check import Job, is_marker, open_source, transform_of
 from silversmith.pipeline import Pipeline
 from silversmith.schemas.document import dtype_code, join
@@ -28,6 +31,36 @@ SAMPLED_ROWS = 100_000
 #: A column with at most so many different words, each this often on average, may be a choice among them.
 MOST_CHOICES, LEAST_OFTEN = 12, 4
 
+_DAY, _TIME, _UTC = pl.Date(), pl.Datetime("us"), pl.Datetime("us", "UTC")
+
+#: Formats of days that are tried; with a time of the day, too. Of those in one tuple, a sample may fit several.
+_DAYS = (
+    ("%d.%m.%Y",),
+    ("%d.%m.%y",),
+    ("%d/%m/%Y", "%m/%d/%Y"),
+    ("%d/%m/%y", "%m/%d/%y"),
+    ("%d-%m-%Y", "%m-%d-%Y"),
+    ("%Y/%m/%d",),
+    ("%d %b %Y",),
+    ("%d-%b-%Y",),
+    ("%b %d, %Y",),
+)
+_CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p")
+
+#: What text may be, by the format, or by a word for ISO 8601; in the order of preference.
+WRITTEN: dict[str, tuple[pl.DataType, Notation | None]] = {
+    "ISO day": (_DAY, None),
+    "ISO time": (_TIME, None),
+    "ISO time with offset": (_UTC, None),
+}
+for _days in _DAYS:
+    WRITTEN |= {day: (_DAY, notations({"": day}, {"": _DAY})[""]) for day in _days}
+    for _clock in _CLOCKS:
+        WRITTEN |= {f"{day} {_clock}": (_TIME, notations({"": f"{day} {_clock}"}, {"": _TIME})[""]) for day in _days}
+WRITTEN["%d/%b/%Y:%H:%M:%S %z"] = (_UTC, notations({"": "%d/%b/%Y:%H:%M:%S %z"}, {"": _UTC})[""])
+
+_DIGIT = re.compile("[0-9]")
+
 
 class Unreadable(SilversmithError):
     """No contract can be inferred from a file."""
@@ -36,7 +69,7 @@ class Unreadable(SilversmithError):
 @dataclass(frozen=True)
 class InferredColumn:
     """One column of all the files. ``low`` and ``high`` bound numbers and times; ``choices`` are its words, where they
-    are few; ``missing`` names the files without it; ``written`` is what text may be, see ``guesses.WRITTEN``."""
+    are few; ``missing`` names the files without it; ``written`` is what text may be."""
 
     name: str
     kind: pl.DataType
@@ -50,13 +83,13 @@ class InferredColumn:
 
     @property
     def written_as(self) -> str:
-        """How its days or times are written, of :data:`silversmith.operations.guesses.WRITTEN`; empty: it has none."""
-        return guesses.choice(self.written)
+        """How its days or times are written, of :data:`WRITTEN`; empty: it has none."""
+        return _choice(self.written)
 
     @property
     def dtype(self) -> pl.DataType:
         """Its type in the contract."""
-        return guesses.WRITTEN[self.written_as][0] if self.written_as else self.kind
+        return WRITTEN[self.written_as][0] if self.written_as else self.kind
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -136,7 +169,7 @@ def _sampled(job: Job, reader: Reader | None) -> tuple[Sampled, dict[str, Inferr
         try:
             table = None
             if reader is None:
-                reader, table = guesses.read(lambda tried: formats.read(open_source(job), tried, scratch=Path(scratch)))
+                reader, table = _read(lambda tried: formats.read(open_source(job), tried, scratch=Path(scratch)))
             table = table or formats.read(open_source(job), reader, scratch=Path(scratch))
             with formats.reading_errors(table):
                 columns = _columns(table)
@@ -157,7 +190,7 @@ def _columns(table: Table) -> dict[str, InferredColumn]:
     for place, name in enumerate(names):
         if _has_range(kinds[name]):
             facts += [col(name).min().alias(f"low {place}"), col(name).max().alias(f"high {place}")]
-    written = guesses.written(table, sample)
+    written = _written(table, sample)
     values = table.rows.select(facts).collect(engine="streaming").row(0, named=True) if facts else {}
     return {
         name: InferredColumn(
@@ -222,8 +255,8 @@ def _both(one: InferredColumn, other: InferredColumn, file: Sampled) -> Inferred
         kind=kind,
         nulls=one.nulls + other.nulls,
         unique=one.unique and other.unique,
-        low=_least(one.low, other.low) if alike else None,
-        high=_most(one.high, other.high) if alike else None,
+        low=_bound(min, one.low, other.low) if alike else None,
+        high=_bound(max, one.high, other.high) if alike else None,
         choices=choices if len(choices) <= MOST_CHOICES else (),
         written=_written_in_both(one, other),
     )
@@ -249,18 +282,123 @@ def _joined(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
     return None if nested else pl.String()
 
 
-def _least(one: Any, other: Any) -> Any:
+def _bound(choose: Callable[..., Any], one: Any, other: Any) -> Any:
     try:
-        return other if one is None or (other is not None and other < one) else one
+        return choose((value for value in (one, other) if value is not None), default=None)
     except TypeError:  # a day and a moment
         return None
 
 
-def _most(one: Any, other: Any) -> Any:
+# -- what a sample shows beyond the facts that readers detect
+
+
+def _read(opened: Callable[[Reader | None], Table]) -> tuple[Reader | None, Table]:
+    """A file as a table, and the reader that it needs; None: it needs no other than the one that is detected.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
-        return other if one is None or (other is not None and other > one) else one
-    except TypeError:
-        return None
+        table = opened(None)
+    except DataError as error:
+        if error.code != "WrongHeader":
+            raise
+        return _below_titles(opened, error)
+    pointer = _deep(table)
+    return (None, table) if not pointer else (Json(pointer=pointer), opened(Json(pointer=pointer)))
+
+
+def _below_titles(opened: Callable[[Reader | None], Table], error: DataError) -> tuple[Reader, Table]:
+    for lines in range(1, MOST_TITLES + 1):
+        reader = Csv(skip_lines=lines)
+        try:
+            return reader, opened(reader)
+        except DataError:
+            continue
+    raise error
+
+
+def _deep(table: Table) -> str:
+    """The JSON Pointer of the longest list of objects in a document that is one object; empty: there is none."""
+    if table.format.partition("+")[0] != "json" or table.records != 1:
+        return ""
+    row = table.rows.drop(ROW).collect().row(0, named=True)
+    lists = {pointer: len(items) for pointer, items in _lists(row)}
+    return max(lists, key=lists.__getitem__, default="")
+
+
+def _lists(value: Mapping[str, Any], pointer: str = "") -> Iterable[tuple[str, Sequence[Any]]]:
+    """The lists of objects, but for those within others."""
+    for name, item in value.items():
+        below = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
+        if isinstance(item, dict):
+            yield from _lists(item, below)
+        elif isinstance(item, list) and item and all(isinstance(each, dict) for each in item):
+            yield below, item
+
+
+def _written(table: Table, sample: pl.DataFrame) -> dict[str, tuple[str, ...]]:
+    """By text column, what all its cells may be, of :data:`WRITTEN`."""
+    texts = [name for name, dtype in sample.schema.items() if dtype == pl.String and _has_digits(sample[name])]
+    may_be = {name: _fitting(sample.lazy(), name, list(WRITTEN)) for name in texts}
+    return {name: tuple(_fitting(table.rows, name, labels)) for name, labels in may_be.items() if labels}
+
+
+def _has_digits(cells: pl.Series) -> bool:
+    first = next((cell for cell in cells if cell and cell.strip()), "")
+    return bool(_DIGIT.search(first))
+
+
+def _fitting(rows: pl.LazyFrame, name: str, labels: Sequence[str]) -> list[str]:
+    answers = []
+    for label in labels:
+        dtype, notation = WRITTEN[label]
+        value = casting.cast(col(name), pl.String(), dtype, notation=notation)
+        answers.append((~casting.failed(col(name), value, pl.String()).any() & value.is_not_null().any()).alias(label))
+    row = rows.select(answers).collect(engine="streaming").row(0, named=True)
+    return [label for label, is_fitting in row.items() if is_fitting]
+
+
+def _choice(labels: Sequence[str]) -> str:
+    """Which of several one column is; empty: nobody can know, or it is none."""
+    ambiguous = {day for days in _DAYS if len(days) > 1 for day in days}
+    rivals = [label for label in labels if label.partition(" ")[0] in ambiguous]
+    return next(iter(labels), "") if len(rivals) < 2 else ""
+
+
+def _csv_options(dialect: Mapping[str, object], reader: Reader | None) -> dict[str, object]:
+    """The options of ``Csv`` that differ from its defaults, as they were found for one file."""
+    options: dict[str, object] = {}
+    if dialect.get("separator") != ",":
+        options["separator"] = dialect.get("separator")
+    if dialect.get("quote") != '"':
+        options["quote"] = dialect.get("quote")
+    if dialect.get("encoding", "utf-8") != "utf-8":
+        options["encoding"] = dialect["encoding"]
+    if isinstance(reader, Csv) and reader.skip_lines:
+        options["skip_lines"] = reader.skip_lines
+    if dialect.get("decimal_comma"):
+        options |= {"decimal_comma": True, "thousands": "."}
+    return options
+
+
+#: Endings of compressed files: the one before says what is in them.
+_PACKED = {".gz", ".zst", ".bz2", ".xz"}
+
+
+def _ending(path: str) -> str:
+    """The ending of a file's name, such as ``.csv.gz``."""
+    suffixes = PurePosixPath(path).suffixes
+    return "".join(suffixes[-2:] if suffixes and suffixes[-1].lower() in _PACKED else suffixes[-1:])
+
+
+def _name_of(path: str) -> str:
+    """A name for the transform of such files: the words of the file's name, without dates and numbers."""
+    words = re.findall("[a-z]+", PurePosixPath(path).name.partition(".")[0].lower())
+    return "_".join(words)[:30].strip("_") or "rows"
+
+
+# -- the file
 
 
 def python(inferred: Inferred, name: str) -> str:
@@ -287,11 +425,15 @@ def python(inferred: Inferred, name: str) -> str:
         *(f"        {_text(column.name)}: {_kind(column)},{_comment(_remarks(column))}" for column in columns),
         "    },",
         *_formats(columns),
-        *_required(columns, inferred),
+        _required(columns, inferred),
         *_suggestions(columns),
-        *(['    on_missing_column="fill",  # some of the files do not have all columns'] if _gaps(columns) else []),
+        *(
+            ['    on_missing_column="fill",  # some of the files do not have all columns']
+            if any(column.missing for column in columns)
+            else []
+        ),
         '    # on_extra_column="reject",  # a column that is not named above refuses the file; else it is kept',
-        *_max_rejected(inferred),
+        _max_rejected(inferred),
         ")",
         *([] if inferred.is_declared else _declaration(inferred, name, reader)),
     ]
@@ -299,7 +441,7 @@ def python(inferred: Inferred, name: str) -> str:
 
 
 def _declaration(inferred: Inferred, name: str, reader: str) -> Iterable[str]:
-    endings = dict.fromkeys(guesses.ending(file.file) for file in inferred.files)
+    endings = dict.fromkeys(_ending(file.file) for file in inferred.files)
     patterns = ", ".join(_text(f"*{escaped(ending)}") for ending in endings)
     yield ""
     yield ""
@@ -310,7 +452,7 @@ def _declaration(inferred: Inferred, name: str, reader: str) -> Iterable[str]:
 
 
 def _transform(inferred: Inferred, contract: str) -> str:
-    name = guesses.name_of(inferred.files[0].file)
+    name = _name_of(inferred.files[0].file)
     return f"{name}_rows" if name in {contract, "pl", "pipeline"} or keyword.iskeyword(name) else name
 
 
@@ -322,7 +464,7 @@ def _reader(files: Sequence[Sampled]) -> str:
         return f"Json(pointer={_text(str(first.reader.pointer))})" if alike else ""
     if any(file.format.partition("+")[0] != "csv" for file in files):
         return ""
-    options = [guesses.csv_options(file.dialect, file.reader) for file in files]
+    options = [_csv_options(file.dialect, file.reader) for file in files]
     common = dict(set.intersection(*(set(each.items()) for each in options)))
     if any(each.get("decimal_comma") for each in options):
         common |= {"decimal_comma": True, "thousands": "."}  # a file without decimals shows nothing
@@ -359,17 +501,16 @@ def _heading(inferred: Inferred) -> Iterable[str]:
             yield "# One column has no name: a contract cannot speak of it."
 
 
-def _required(columns: Sequence[InferredColumn], inferred: Inferred) -> list[str]:
-    full = [column.name for column in columns if not column.nulls and not column.missing and inferred.rows]
-    if not full:
-        return ["    # required=[],  # columns that may not be null"]
-    return [f"    required=[{', '.join(map(_text, full))}],"]
+def _required(columns: Sequence[InferredColumn], inferred: Inferred) -> str:
+    full = [_text(column.name) for column in columns if not column.nulls and not column.missing and inferred.rows]
+    return f"    required=[{', '.join(full)}]," if full else "    # required=[],  # columns that may not be null"
 
 
 def _suggestions(columns: Sequence[InferredColumn]) -> Iterable[str]:
-    keys = [column.name for column in columns if column.unique and not column.missing]
+    keys = [_text(column.name) for column in columns if column.unique and not column.missing]
     if keys:
-        yield f"    # unique=[{_text(keys[0])}],{_comment(_others(keys[1:]))}"
+        others = f"or {', '.join(keys[1:])}" if keys[1:] else ""
+        yield f"    # unique=[{keys[0]}],{_comment(others)}"
     choices = [
         f"{_text(column.name)}: [{', '.join(map(_text, column.choices))}]" for column in columns if column.choices
     ]
@@ -387,30 +528,15 @@ def _suggestions(columns: Sequence[InferredColumn]) -> Iterable[str]:
         yield f"    # rules={{{_text(f'{numbers[0]} is positive')}: pl.col({_text(numbers[0])}) > 0}},"
 
 
-def _others(names: Sequence[str]) -> str:
-    return f"or {', '.join(map(_text, names))}" if names else ""
-
-
-def _gaps(columns: Sequence[InferredColumn]) -> bool:
-    return any(column.missing for column in columns)
-
-
-def _max_rejected(inferred: Inferred) -> list[str]:
+def _max_rejected(inferred: Inferred) -> str:
     bad = sum(file.malformed for file in inferred.files)
-    comment = (
-        f"  # {count(bad, 'record')} of the sample not readable as rows"
-        if bad
-        else "  # above this share the whole file is refused"
-    )
-    return [f"    # max_rejected=0.05,{comment}"]
+    comment = f"{count(bad, 'record')} of the sample not readable as rows" if bad else ""
+    return f"    # max_rejected=0.05,{_comment(comment or 'above this share the whole file is refused')}"
 
 
 def _kind(column: InferredColumn) -> str:
-    return "pl.String" if column.kind == pl.Null() else _bare(dtype_code(column.dtype))
-
-
-def _bare(code: str) -> str:
-    """Shorten a type's code: ``pl.Datetime('us')``."""
+    """Its type's code, shortened: ``pl.Datetime('us')``."""
+    code = "pl.String" if column.kind == pl.Null() else dtype_code(column.dtype)
     return code.replace("time_unit=", "").replace(", time_zone=None", "").replace("time_zone=", "")
 
 

@@ -7,8 +7,8 @@ import platform
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -17,15 +17,16 @@ import orjson
 
 from silversmith import faults
 from silversmith.errors import SilversmithError
-from silversmith.events import NotAnEvent, ObjectEvent, unwrap
+from silversmith.events import ObjectEvent
 from silversmith.local import resend
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder, engine_runs
 from silversmith.local.records import LakeRecords, QueueTimes
 from silversmith.local.stack import QueueResource, StackResources, read
 from silversmith.operations import WrongCall, tables_installed
-from silversmith.operations.alarm_state import AlarmState
+from silversmith.operations.profile import news
 from silversmith.operations.target import (
+    AlarmState,
     DeadKind,
     DeadMessage,
     Depth,
@@ -33,18 +34,18 @@ from silversmith.operations.target import (
     Hop,
     LastOutcome,
     Lately,
-    LogLine,
     News,
+    Target,
     TransformQueues,
+    first_event,
 )
 from silversmith.operations.text import count
+from silversmith.operations.versions import GoldFiles, LocalVersions, Versions
 from silversmith.pipeline import Pipeline, Transform
-from silversmith.reconcile.rows import LineageRows, existing
 from silversmith.schemas import Owner
 from silversmith.stores import Lake
 
 if TYPE_CHECKING:
-    from silversmith.operations.versions import GoldFiles, Versions
     from silversmith.tables.format import Format
 
 #: So many seconds an engine takes at the most to notice that a file is gone.
@@ -77,43 +78,30 @@ def open_lake(
             f"there is no lake in {folder.path}: it has no folder {pipeline.bronze}. Name the lake with --lake, or "
             "make one with `silversmith run` or `silversmith put`."
         )
-    journal = open_journal(folder, writable=writable)
-    try:
-        yield LocalTarget(folder, pipeline, journal, clock=clock)
-    except sqlite3.DatabaseError as error:
-        raise _unreadable(folder, error) from error
-    finally:
-        if journal is not None:
-            journal.close()
+    with ExitStack() as opened:
+        try:
+            journal = Journal(folder.journal, readonly=not writable) if folder.journal.is_file() else None
+            if journal is not None:
+                opened.callback(journal.close)
+                journal = journal if _is_whole(journal) else None
+            yield LocalTarget(folder, pipeline, journal, clock=clock)
+        except sqlite3.DatabaseError as error:
+            raise JournalUnreadable(
+                f"{folder.journal} cannot be read: {error}. If that lasts, stop the engine and move the file away: the "
+                "next `silversmith run` makes a new one from the buckets. History is lost then, and messages in "
+                "dead-letter queues."
+            ) from error
 
 
-def open_journal(folder: LakeFolder, *, writable: bool = False) -> Journal | None:
-    """Open the engine's journal, read-only unless ``writable``; None where no engine ever ran.
-
-    Raises:
-        JournalUnreadable, JournalTooNew: it cannot be read.
-    """
-    if not folder.journal.is_file():
-        return None
-    try:
-        journal = Journal(folder.journal, readonly=not writable)
-    except sqlite3.DatabaseError as error:
-        raise _unreadable(folder, error) from error
+def _is_whole(journal: Journal) -> bool:
+    """Whether it has its tables: an engine may have died while it created the file."""
     try:
         journal.counter("sequencer")
     except sqlite3.DatabaseError as error:
-        journal.close()
-        if "no such table" in str(error):  # an engine died while it created the file
-            return None
-        raise _unreadable(folder, error) from error
-    return journal
-
-
-def _unreadable(folder: LakeFolder, error: Exception) -> JournalUnreadable:
-    return JournalUnreadable(
-        f"{folder.journal} cannot be read: {error}. If that lasts, stop the engine and move the file away: the next "
-        "`silversmith run` makes a new one from the buckets. History is lost then, and messages in dead-letter queues."
-    )
+        if "no such table" not in str(error):
+            raise
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -128,8 +116,8 @@ class Origin:
     is_of_tables: bool = False
 
 
-class LocalTarget:
-    """A :class:`~silversmith.operations.target.Target` that is a folder.
+class LocalTarget(Target):
+    """A target that is a folder.
 
     Args:
         folder: the lake.
@@ -141,8 +129,8 @@ class LocalTarget:
     def __init__(
         self, folder: LakeFolder, pipeline: Pipeline, journal: Journal | None, *, clock: Callable[[], float] = time.time
     ) -> None:
+        self.pipeline = pipeline
         self._folder = folder
-        self._pipeline = pipeline
         self._journal = journal
         self._clock = clock
 
@@ -152,18 +140,18 @@ class LocalTarget:
 
     @cached_property
     def lake(self) -> Lake:
-        return self._folder.stores(self._pipeline)
+        return self._folder.stores(self.pipeline)
 
     @cached_property
     def gold(self) -> Format:
         with tables_installed():
             from silversmith.tables.delta import DeltaFormat
         self._folder.scratch.mkdir(parents=True, exist_ok=True)
-        return DeltaFormat(self._folder.bucket(self._pipeline.gold), scratch=self._folder.scratch)
+        return DeltaFormat(self._folder.bucket(self.pipeline.gold), scratch=self._folder.scratch)
 
     @property
     def owner(self) -> Owner:
-        return self._folder.owner(self._pipeline)
+        return self._folder.owner(self.pipeline)
 
     @property
     def remembers(self) -> bool:
@@ -181,7 +169,7 @@ class LocalTarget:
         """The template's resources, compiled when they are first needed, because that takes a while."""
         from silversmith.template import compile_for_engine
 
-        return read(compile_for_engine(self._pipeline))
+        return read(compile_for_engine(self.pipeline))
 
     def _rows(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
         return self._journal.rows(query, **values) if self._journal is not None else []
@@ -196,16 +184,10 @@ class LocalTarget:
         return sum(count for (count,) in self._rows("quarantined_of", transform=transform))
 
     def queues(self) -> list[TransformQueues]:
-        served = self._served
-        return [
-            self._depths(queue, served[queue.arn][0] or "")
-            for queue in self._stack.queues
-            if queue.arn in served and served[queue.arn][0] is not None
-        ]
+        return [self._depths(queue, each.transform) for queue, each in self._served if each.transform is not None]
 
     def tables_queue(self) -> TransformQueues | None:
-        queue = self._tables_queue
-        return self._depths(queue, "") if queue is not None else None
+        return next((self._depths(queue, "") for queue, each in self._served if each.is_of_tables), None)
 
     def _depths(self, queue: QueueResource, transform: str) -> TransformQueues:
         dead = [queue.dead_letter_arn]
@@ -228,10 +210,7 @@ class LocalTarget:
         return max((number or 0 for (number,) in self._rows("newest_hop")), default=0)
 
     def news(self, after: int, most: int) -> list[News]:
-        return [
-            News(number, key, Hop(version, at, room, name, what, _json(detail)))
-            for number, key, version, at, room, name, what, detail in self._rows("hops_after", after=after, most=most)
-        ]
+        return news(self._journal, after, most) if self._journal is not None else []
 
     def tallies(self, width: int, since: int) -> list[tuple[int, str, str, int]]:
         return self._rows("tallies", width=width, since=since)
@@ -254,24 +233,10 @@ class LocalTarget:
         return FileTime(seconds / len(files), source, bytes_ / len(files))
 
     def dead(self) -> Iterator[DeadMessage]:
-        serving = set(self._served)
+        serving = {queue.arn for queue, _ in self._served}
         for (queue,) in self._rows("queues_in_use"):
             if queue not in serving:
                 yield from self._dead_in(queue)
-
-    @property
-    def workers(self) -> int:
-        return 1
-
-    @property
-    def listers(self) -> int:
-        return 1
-
-    def rows(self) -> LineageRows | None:
-        folder = self._folder.bucket(self._pipeline.gold)
-        if not self._pipeline.lineage or not folder.is_dir():
-            return None
-        return existing(LineageRows(self._folder.store(self._pipeline.gold, foreign_writers=True), str(folder)))
 
     def waiting(self, transform: str, etags: Mapping[str, str]) -> Set[str]:
         if self._journal is None:
@@ -289,8 +254,8 @@ class LocalTarget:
             self._journal_of_an_engine(),
             route,
             keys,
-            bronze=self._pipeline.bronze,
-            silver=self._pipeline.silver,
+            bronze=self.pipeline.bronze,
+            silver=self.pipeline.silver,
             reason=reason,
             now=self._clock(),
         )
@@ -312,7 +277,7 @@ class LocalTarget:
             if origin.queue is not None:
                 return resend.back_to_queue(journal, message_id, origin.queue, now=now)
             if origin.kind is DeadKind.RULE:
-                name = self._pipeline.silver if origin.is_of_tables else self._pipeline.bronze
+                name = self.pipeline.silver if origin.is_of_tables else self.pipeline.bronze
                 bucket = next(each.arn for each in self._stack.buckets if each.name == name)
                 return resend.back_to_bus(journal, message_id, source=bucket, bus=self._stack.bus_arn, now=now)
         return False
@@ -322,18 +287,14 @@ class LocalTarget:
         return f"{getpass.getuser()} on {platform.node()}"
 
     def versions(self, role: str) -> Versions:
-        from silversmith.operations.versions import LocalVersions
-
-        name = getattr(self._pipeline, role)
+        name = getattr(self.pipeline, role)
         return LocalVersions(name, self._folder.store(name, foreign_writers=role in {"bronze", "gold"}))
 
     def gold_files(self) -> GoldFiles | None:
-        from silversmith.operations.versions import GoldFiles
-
-        folder = self._folder.bucket(self._pipeline.gold)
+        folder = self._folder.bucket(self.pipeline.gold)
         if not folder.is_dir():
             return None
-        return GoldFiles(self._folder.store(self._pipeline.gold, foreign_writers=True), str(folder))
+        return GoldFiles(self._folder.store(self.pipeline.gold, foreign_writers=True), str(folder))
 
     def records(self, keys: Collection[str]) -> Mapping[str, int]:
         return self._lake_records.find(keys)
@@ -348,27 +309,20 @@ class LocalTarget:
             pause(0.2)
             left -= 0.2
 
-    def elsewhere(self, keys: Collection[str]) -> list[str]:
-        """Nowhere: lines of logs that name a key are erased."""
-        del keys
-        return []
-
     @cached_property
     def _lake_records(self) -> LakeRecords:
         stack = self._stack
         timeouts = {function.arn: function.timeout for function in stack.functions}
         hidden = {queue.arn: queue.visibility_timeout for queue in stack.queues}
-        times = {
-            mapping.queue_arn: QueueTimes(hidden[mapping.queue_arn], timeouts[mapping.function_arn])
-            for mapping in stack.mappings
-        }
-        names = [transform.name for transform in self._pipeline.transforms]
         return LakeRecords(
             self._folder,
             self._journal,
-            bronze=self._pipeline.bronze,
-            transforms=names,
-            times=times,
+            bronze=self.pipeline.bronze,
+            transforms=[transform.name for transform in self.pipeline.transforms],
+            times={
+                mapping.queue_arn: QueueTimes(hidden[mapping.queue_arn], timeouts[mapping.function_arn])
+                for mapping in stack.mappings
+            },
             clock=self._clock,
         )
 
@@ -382,20 +336,13 @@ class LocalTarget:
 
     @cached_property
     def _routes(self) -> Mapping[str, resend.Route]:
-        """The routes of messages, by transform."""
         return resend.routes(self._stack)
-
-    def day_counts(self, since: float, now: float) -> None:
-        del since, now
-
-    def log_end(self, transform: str, most: int) -> list[LogLine]:
-        del transform, most
-        return []
 
     def alarms(self) -> AlarmState:
         return AlarmState.read(self._folder.alarms)
 
     def lately(self, since: float, most: int) -> list[Lately]:
+        """Up to ``most`` failures since a time, from the history alone: enough for the summary of a run."""
         failures = []
         for transform, key, _, detail in self._rows("quarantined_lately", since=since, most=most):
             error = _error(_json(detail))
@@ -418,7 +365,9 @@ class LocalTarget:
                     kind=origin.kind,
                     source=origin.name,
                     queue=_name(queue),
-                    transform=_transform_of_silver(body) if origin.is_of_tables else origin.transform,
+                    transform=first_event(body).key.partition("/")[0] or None
+                    if origin.is_of_tables
+                    else origin.transform,
                     key=key,
                     version=version,
                     reason=reason or "",
@@ -437,51 +386,41 @@ class LocalTarget:
             return _json(detail)
         return {}
 
-    @cached_property
-    def _served(self) -> dict[str, tuple[str | None, str]]:
-        """By the ARN of a queue that a function is mapped to, the transform (None: the tables) and the function's
-        name."""
-        functions = {function.arn: function for function in self._stack.functions}
-        mapped = {mapping.queue_arn: functions[mapping.function_arn] for mapping in self._stack.mappings}
-        return {
-            arn: (function.environment.get("SILVERSMITH_TRANSFORM"), function.name) for arn, function in mapped.items()
-        }
-
-    @cached_property
-    def _tables_queue(self) -> QueueResource | None:
-        arns = [arn for arn, (transform, _) in self._served.items() if transform is None]
-        return next((queue for queue in self._stack.queues if queue.arn in arns), None)
+    @property
+    def _served(self) -> Iterator[tuple[QueueResource, Origin]]:
+        """The queues that functions are mapped to."""
+        origins = ((queue, self._origins[queue.arn]) for queue in self._stack.queues)
+        return ((queue, origin) for queue, origin in origins if origin.queue is not None)
 
     @cached_property
     def _origins(self) -> dict[str, Origin]:
         """By ARN, everything that can give up on a message."""
-        stack, served, tables = self._stack, self._served, self._tables_queue
-        queues = {queue.arn: queue for queue in stack.queues}
-        subscriptions = [item for item in stack.subscriptions if item.queue_arn in queues]
-        topics = {item.topic_arn for item in subscriptions if tables is not None and item.queue_arn == tables.arn}
-        origins = {
-            rule.arn: Origin(DeadKind.RULE, rule.name, is_of_tables=not topics.isdisjoint(rule.targets))
-            for rule in stack.rules
-        }
-        sources = [(DeadKind.SUBSCRIPTION, item.arn, _name(item.arn), queues[item.queue_arn]) for item in subscriptions]
-        sources += [(DeadKind.QUEUE, queue.arn, queue.name, queue) for queue in stack.queues]
-        for kind, arn, name, queue in sources:
-            transform, function = served.get(queue.arn, (None, None))
-            back = queue if queue.arn in served else None
-            origins[arn] = Origin(kind, name, transform, function, back, is_of_tables=queue is tables)
+        stack = self._stack
+        functions = {function.arn: function for function in stack.functions}
+        served = {mapping.queue_arn: functions[mapping.function_arn] for mapping in stack.mappings}
+        origins: dict[str, Origin] = {}
+        for queue in stack.queues:
+            origin = Origin(DeadKind.QUEUE, queue.name)
+            if function := served.get(queue.arn):
+                transform = function.environment.get("SILVERSMITH_TRANSFORM")
+                origin = replace(
+                    origin, transform=transform, function=function.name, queue=queue, is_of_tables=transform is None
+                )
+            origins[queue.arn] = origin
+        topics: set[str] = set()
+        for item in stack.subscriptions:
+            if of_queue := origins.get(item.queue_arn):
+                origins[item.arn] = replace(of_queue, kind=DeadKind.SUBSCRIPTION, name=_name(item.arn))
+                topics |= {item.topic_arn} if of_queue.is_of_tables else set()
+        for rule in stack.rules:
+            is_of_tables = not topics.isdisjoint(rule.targets)
+            origins[rule.arn] = Origin(DeadKind.RULE, rule.name, is_of_tables=is_of_tables)
         return origins
 
     def _depth(self, arn: str) -> Depth:
         rows = self._rows("depth", queue=arn, now=self._clock()) or [(0, 0, None)]
         total, hidden, oldest = rows[0]
         return Depth(_name(arn), total - hidden, hidden, oldest)
-
-
-def _transform_of_silver(body: str | bytes) -> str | None:
-    """The transform whose silver a message is about."""
-    with suppress(NotAnEvent):
-        return next((event.key.partition("/")[0] for event in unwrap(body)), None)
-    return None
 
 
 def _name(arn: str) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from silversmith.contract import REASONS, ROW_NUMBER
 from silversmith.lineage import rejected_key, silver_key
+from silversmith.operations import Record
 from silversmith.operations.target import Target
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Store
@@ -27,11 +28,11 @@ class Preview:
     """The first rows. ``kinds`` are the columns' types; a cell that is None is a null. ``problem``: why there are no
     rows. ``columns_in_all`` and ``rows_in_all`` count what the object has."""
 
-    columns: Sequence[str]
-    kinds: Sequence[str]
-    rows: Sequence[Sequence[str | None]]
-    columns_in_all: int
-    rows_in_all: int
+    columns: Sequence[str] = ()
+    kinds: Sequence[str] = ()
+    rows: Sequence[Sequence[str | None]] = ()
+    columns_in_all: int = 0
+    rows_in_all: int = 0
     problem: str = ""
 
 
@@ -41,7 +42,7 @@ def preview(store: Store, key: str, *, most: int = ROWS) -> Preview | None:
     if head is None:
         return None
     if head.size > LARGEST:
-        return _no_preview(f"it has {head.size:,} bytes: too large to look into from here")
+        return Preview(problem=f"it has {head.size:,} bytes: too large to look into from here")
     with store.open(key) as source:
         if source is None:
             return None
@@ -50,7 +51,7 @@ def preview(store: Store, key: str, *, most: int = ROWS) -> Preview | None:
         try:
             return _read(pl.scan_parquet(file), most)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-            return _no_preview(f"it cannot be read as Parquet: {error}")
+            return Preview(problem=f"it cannot be read as Parquet: {error}")
 
 
 def _read(rows: pl.LazyFrame, most: int) -> Preview:
@@ -76,21 +77,13 @@ def cell(value: Any) -> str | None:
     return text if len(text) <= CELL else text[: CELL - 1] + "…"
 
 
-def _no_preview(problem: str) -> Preview:
-    return Preview([], [], [], 0, 0, problem)
-
-
 @dataclass(frozen=True)
-class FilePreview:
+class FilePreview(Record):
     """The result of a file in one transform: its rows in silver, and those that were rejected. None: there are none."""
 
     transform: str
     silver: Preview | None
     rejected: Preview | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
 
 
 def previews(

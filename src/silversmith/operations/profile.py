@@ -14,11 +14,19 @@ import orjson
 from silversmith.function.outcome import STAGES
 from silversmith.local.journal import Journal
 from silversmith.local.tallies import Histogram
-from silversmith.operations.target import Hop
+from silversmith.operations.target import Hop, News
 
 #: The seconds between two looks at the journal, and the most hops that are read together.
 EVERY = 0.5
 BATCH = 1_000
+
+
+def news(journal: Journal, after: int, most: int) -> list[News]:
+    """Up to ``most`` hops of all keys with a number above ``after``, in order."""
+    return [
+        News(number, key, Hop(version, at, room, name, what, orjson.loads(detail)))
+        for number, key, version, at, room, name, what, detail in journal.rows("hops_after", after=after, most=most)
+    ]
 
 
 class Follower:
@@ -38,10 +46,10 @@ class Follower:
 
     def catch_up(self) -> None:
         """Report all hops since the last call."""
-        while rows := self._journal.rows("hops_after", after=self._after, most=BATCH):
-            for number, key, version, at, room, name, what, detail in rows:
-                self._after = number
-                self._report(key, Hop(version, at, room, name, what, orjson.loads(detail)))
+        while batch := news(self._journal, self._after, BATCH):
+            for each in batch:
+                self._after = each.number
+                self._report(each.key, each.hop)
 
 
 @contextmanager
@@ -80,20 +88,13 @@ def following(
 QUEUED = "queued"
 
 
-class _Stage:
+class _Stage(Histogram):
+    """The seconds of all files, their sum, and the key of the file that took the most."""
+
     def __init__(self) -> None:
+        super().__init__()
         self.total = 0.0
         self.slowest = ""
-        self.times = Histogram()
-
-    def add(self, seconds: float, key: str) -> None:
-        self.total += seconds
-        if seconds >= self.times.most:
-            self.slowest = key
-        self.times.add(seconds)
-
-    def quantile(self, share: float) -> float:
-        return self.times.quantile(share) or 0.0
 
 
 @dataclass(frozen=True)
@@ -126,21 +127,21 @@ class Profile:
 
     def add(self, transform: str, key: str, seconds: Mapping[str, float]) -> None:
         """Add one file, with its seconds by stage."""
-        for stage, taken in seconds.items():
-            self._stages[transform][stage].add(taken, key)
+        for name, taken in seconds.items():
+            stage = self._stages[transform][name]
+            stage.total += taken
+            stage.slowest = key if taken >= stage.most else stage.slowest
+            stage.add(taken)
 
     def stages(self) -> list[StageTimes]:
         """By transform, and in the order in which files come to the stages."""
-        times = []
-        for transform, stages in sorted(self._stages.items()):
-            whole = sum(stage.total for stage in stages.values()) or 1.0
-            for name in (QUEUED, *STAGES):
-                if name in stages:
-                    stage = stages[name]
-                    times.append(
-                        StageTimes(
-                            transform, name, stage.times.count, stage.total, stage.total / whole,
-                            stage.quantile(0.5), stage.quantile(0.99), stage.times.most, stage.slowest,
-                        )
-                    )  # fmt: skip
-        return times
+        return [
+            StageTimes(
+                transform, name, stage.count, stage.total,
+                stage.total / (sum(each.total for each in stages.values()) or 1.0),
+                stage.quantile(0.5) or 0.0, stage.quantile(0.99) or 0.0, stage.most, stage.slowest,
+            )
+            for transform, stages in sorted(self._stages.items())
+            for name in (QUEUED, *STAGES)
+            if (stage := stages.get(name)) is not None
+        ]  # fmt: skip

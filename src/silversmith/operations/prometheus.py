@@ -6,7 +6,7 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from errno import EACCES, EADDRINUSE
 
@@ -16,20 +16,50 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from silversmith.operations import WrongCall
-from silversmith.operations.reports import Status, TransformStatus
+from silversmith.operations.reports import ChainStatus, Status
 
 HOST = "127.0.0.1"
 
+_Kind = type[CounterMetricFamily] | type[GaugeMetricFamily]
+
+
+def _of_the_chain(chain: ChainStatus) -> list[tuple[_Kind, str, str, int | None]]:
+    counter, gauge = CounterMetricFamily, GaugeMetricFamily
+    return [
+        (counter, "objects_created", "Versions of objects that landed in bronze.", chain.created),
+        (counter, "events", "Events that reached the bus.", chain.events),
+        (counter, "events_unmatched", "Events that no rule wanted.", chain.unmatched),
+        (counter, "messages_published", "Messages that the topic took.", chain.published),
+        (counter, "messages_dropped", "Messages refused where no dead-letter queue takes them.", chain.dropped),
+        (gauge, "messages_on_the_way", "Messages between two services.", chain.on_the_way),
+        (gauge, "rule_dead_messages", "Messages in the rules' dead-letter queues.", chain.dead),
+    ]
+
+
 #: How a file can end, by the name that the status has for it.
 _OUTCOMES = {
-    "committed": "done",
-    "duplicate": "duplicates",
-    "gone": "gone",
-    "removed": "removed",
-    "marker": "markers",
-    "archived": "archived",
-    "failed": "retried",
+    "done": ["committed"],
+    "duplicates": ["duplicate"],
+    "gone": ["gone"],
+    "removed": ["removed"],
+    "markers": ["marker"],
+    "archived": ["archived"],
+    "retried": ["failed"],
 }
+_STATES = {name: [name] for name in ("waiting", "in_flight", "dead")}
+
+#: The metrics of each transform: a label of their own, and its values by the name that the status has for the number.
+_OF_TRANSFORMS: list[tuple[_Kind, str, str, list[str], Mapping[str, list[str]]]] = [
+    (CounterMetricFamily, "files", "How often work on a file ended so.", ["outcome"], _OUTCOMES),
+    (CounterMetricFamily, "rows", "Rows written to silver.", [], {"rows": []}),
+    (CounterMetricFamily, "rows_rejected", "Rows that broke the contract.", [], {"rejected": []}),
+    (GaugeMetricFamily, "queue_messages", "Messages in a transform's queues.", ["state"], _STATES),
+    (
+        GaugeMetricFamily, "queue_oldest_seconds",
+        "The age of the oldest message in a transform's queue; 0 where it is empty.", [], {"oldest_seconds": []},
+    ),
+    (GaugeMetricFamily, "quarantined_files", "Files in quarantine.", [], {"quarantined": []}),
+]  # fmt: skip
 
 
 class StatusCollector(Collector):
@@ -45,78 +75,20 @@ class StatusCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Called for each scrape."""
         status = self._look()
-        yield from _chain(status)
-        yield from _files(status)
-        yield from _queues(status)
+        for kind, name, text, value in _of_the_chain(status.chain):
+            metric = kind(f"silversmith_{name}", text, labels=["pipeline"])
+            metric.add_metric([status.pipeline], value or 0)
+            yield metric
+        for kind, name, text, label, values in _OF_TRANSFORMS:
+            metric = kind(f"silversmith_{name}", text, labels=["pipeline", "transform", *label])
+            for transform in status.transforms:
+                for field, own in values.items():
+                    metric.add_metric([status.pipeline, transform.name, *own], getattr(transform, field) or 0)
+            yield metric
 
     def describe(self) -> Iterator[Metric]:
         """No metrics: a registry that asked would look at a lake that is not there yet."""
         return iter(())
-
-
-def _chain(status: Status) -> Iterator[Metric]:
-    chain, labels = status.chain, [status.pipeline]
-    counters = {
-        "silversmith_objects_created": ("Versions of objects that landed in bronze.", chain.created),
-        "silversmith_events": ("Events that reached the bus.", chain.events),
-        "silversmith_events_unmatched": ("Events that no rule wanted.", chain.unmatched),
-        "silversmith_messages_published": ("Messages that the topic took.", chain.published),
-        "silversmith_messages_dropped": ("Messages refused where no dead-letter queue takes them.", chain.dropped),
-    }
-    for name, (text, value) in counters.items():
-        counter = CounterMetricFamily(name, text, labels=["pipeline"])
-        counter.add_metric(labels, value or 0)
-        yield counter
-    gauges = {
-        "silversmith_messages_on_the_way": ("Messages between two services.", chain.on_the_way),
-        "silversmith_rule_dead_messages": ("Messages in the rules' dead-letter queues.", chain.dead),
-    }
-    for name, (text, value) in gauges.items():
-        gauge = GaugeMetricFamily(name, text, labels=["pipeline"])
-        gauge.add_metric(labels, value or 0)
-        yield gauge
-
-
-def _files(status: Status) -> Iterator[Metric]:
-    files = CounterMetricFamily(
-        "silversmith_files", "How often work on a file ended so.", labels=["pipeline", "transform", "outcome"]
-    )
-    rows = CounterMetricFamily("silversmith_rows", "Rows written to silver.", labels=["pipeline", "transform"])
-    rejected = CounterMetricFamily(
-        "silversmith_rows_rejected", "Rows that broke the contract.", labels=["pipeline", "transform"]
-    )
-    for transform in status.transforms:
-        labels = [status.pipeline, transform.name]
-        for outcome, field in _OUTCOMES.items():
-            files.add_metric([*labels, outcome], getattr(transform, field) or 0)
-        rows.add_metric(labels, transform.rows or 0)
-        rejected.add_metric(labels, transform.rejected or 0)
-    yield from (files, rows, rejected)
-
-
-def _queues(status: Status) -> Iterator[Metric]:
-    depth = GaugeMetricFamily(
-        "silversmith_queue_messages", "Messages in a transform's queues.", labels=["pipeline", "transform", "state"]
-    )
-    age = GaugeMetricFamily(
-        "silversmith_queue_oldest_seconds",
-        "The age of the oldest message in a transform's queue; 0 where it is empty.",
-        labels=["pipeline", "transform"],
-    )
-    quarantined = GaugeMetricFamily(
-        "silversmith_quarantined_files", "Files in quarantine.", labels=["pipeline", "transform"]
-    )
-    for transform in status.transforms:
-        labels = [status.pipeline, transform.name]
-        for state, number in _states(transform).items():
-            depth.add_metric([*labels, state], number)
-        age.add_metric(labels, transform.oldest_seconds or 0)
-        quarantined.add_metric(labels, transform.quarantined)
-    yield from (depth, age, quarantined)
-
-
-def _states(transform: TransformStatus) -> dict[str, int]:
-    return {"waiting": transform.waiting, "in_flight": transform.in_flight, "dead": transform.dead}
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from silversmith.lineage import Decision
-from silversmith.operations.pace import Place, SentFile, from_place
-from silversmith.operations.send import transforms_of
+from silversmith.operations.send import Place, SentFile, from_place, transforms_of
 from silversmith.operations.target import Target
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.reconcile.compare import Finding, Looked, comparison_of, look
@@ -29,7 +28,7 @@ class ReconcileBatch:
     these bytes as often as it may, and no dead message of it is left: not sent. ``archived`` must be restored first;
     ``markers`` stand for folders and jobs, and are no data; ``before_since`` landed before the transform's ``since``.
     ``behind``: of so many objects the lineage does not say what they say. ``place`` as
-    :class:`~silversmith.operations.pace.SentBatch` has it.
+    :class:`~silversmith.operations.send.SentBatch` has it.
     """
 
     transform: str
@@ -67,8 +66,8 @@ class RoundPlan:
     minutes: float = 0.0
 
 
-#: Dollars for one LIST and one HEAD. https://aws.amazon.com/s3/pricing/
-LIST_PRICE, HEAD_PRICE = 5.00 / 1_000_000, 0.40 / 1_000_000
+#: Dollars for one LIST. https://aws.amazon.com/s3/pricing/
+LIST_PRICE = 5.00 / 1_000_000
 
 #: Seconds of a processor for one key, and that S3 takes for one answer. bench/notes/0142-difference.md
 KEY_SECONDS, ANSWER_SECONDS = 8e-6, 0.15
@@ -84,10 +83,10 @@ def plan(pipeline: Pipeline, target: Target, *, transform: str | None = None, pr
     plans = []
     for each in transforms_of(pipeline, transform):
         files = None if rows is None else counts.get(each.name, 0)
-        lists, heads = (0, 0) if files is None else (-(-files // 1000) * (2 if prove else 1), 0)
-        waits = (lists + heads) * ANSWER_SECONDS / target.listers
-        seconds = max(waits, (files or 0) * KEY_SECONDS * (2 if prove else 1))
-        plans.append(RoundPlan(each.name, files, lists, heads, lists * LIST_PRICE + heads * HEAD_PRICE, seconds / 60))
+        rounds = 2 if prove else 1
+        lists = -(-(files or 0) // 1000) * rounds
+        seconds = max(lists * ANSWER_SECONDS / target.listers, (files or 0) * KEY_SECONDS * rounds)
+        plans.append(RoundPlan(each.name, files, lists, dollars=lists * LIST_PRICE, minutes=seconds / 60))
     return plans
 
 

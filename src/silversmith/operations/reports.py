@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_key, silver_key
-from silversmith.operations.alarm_state import AlarmState
+from silversmith.operations import Record
 from silversmith.operations.failures import ErrorDocument, RejectedFile, read_error, read_rejected
 from silversmith.operations.tables import (
     InLineage,
@@ -24,7 +24,7 @@ from silversmith.operations.tables import (
     trace_lineage,
     trace_tables,
 )
-from silversmith.operations.target import Hop, LastOutcome, Target, TransformQueues
+from silversmith.operations.target import AlarmState, Hop, LastOutcome, Target, TransformQueues
 from silversmith.operations.text import age, iso
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.pipeline.lookups import current_digest
@@ -122,7 +122,7 @@ class TablesQueue:
 
 
 @dataclass(frozen=True)
-class Status:
+class Status(Record):
     """The whole pipeline. ``lake`` is the folder, or the stack. ``ran`` is False where there is no history. ``tables``
     are not compared with silver here. ``alarms``: None on AWS."""
 
@@ -137,10 +137,6 @@ class Status:
     tables_queue: TablesQueue | None = None
     alarms: AlarmState | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
-
 
 def status(pipeline: Pipeline, target: Target, *, now: float, silver: bool = False) -> Status:
     """Look at everything once. ``now`` in Unix seconds.
@@ -148,57 +144,51 @@ def status(pipeline: Pipeline, target: Target, *, now: float, silver: bool = Fal
     ``silver``: head all of silver and count it. On AWS that would be a request for each file, so there the lineage is
     asked, if the pipeline keeps it.
     """
-    totals = target.totals()
-    counted = silver_in_lineage(pipeline, target) if silver and totals is None else {}
+    totals, dead = target.totals(), target.rules_dead()
+    counted: Mapping[str, SilverCounts] = {}
+    if silver and totals is None:
+        counted = silver_in_lineage(pipeline, target)
+    elif silver:
+        counted = {each.name: silver_counts(each, target) for each in pipeline.transforms}
+
+    def total(name: str) -> int | None:
+        return None if totals is None else totals.get(name, 0)
+
     queues = {each.transform: each for each in target.queues()}
+    of_tables = target.tables_queue()
     return Status(
         pipeline=pipeline.name,
         lake=target.place,
         ran=target.remembers,
         running=target.running(),
         buckets={"bronze": pipeline.bronze, "silver": pipeline.silver, "quarantine": pipeline.quarantine},
-        chain=_chain(target, totals),
+        chain=ChainStatus(
+            created=total("bucket.created"),
+            events=total("bus.events"),
+            unmatched=total("bus.unmatched"),
+            published=total("topic.published"),
+            dropped=total("dropped"),
+            on_the_way=target.on_the_way(),
+            dead=sum(depth.total for depth in dead),
+        ),
         transforms=[
-            _transform(
-                transform,
-                queues[transform.name],
-                target,
-                totals,
-                now,
-                silver=silver_counts(transform, target)
-                if silver and totals is not None
-                else counted.get(transform.name),
-            )
-            for transform in pipeline.transforms
+            _transform(each, queues[each.name], target, total, now, silver=counted.get(each.name))
+            for each in pipeline.transforms
         ],
         tables=list(reports(pipeline, target, compare=False)) if pipeline.tables else (),
-        tables_queue=_tables_queue(target.tables_queue(), now),
+        tables_queue=None if of_tables is None else TablesQueue(**_messages(of_tables, now)),
         alarms=target.alarms(),
     )
 
 
-def _tables_queue(queues: TransformQueues | None, now: float) -> TablesQueue | None:
-    if queues is None:
-        return None
-    return TablesQueue(
-        waiting=queues.queue.waiting,
-        in_flight=queues.queue.in_flight,
-        oldest_seconds=age(queues.queue.oldest, now),
-        dead=queues.dead,
-        dead_letters={depth.name: depth.total for depth in queues.dead_letters},
-    )
-
-
-def _chain(target: Target, totals: Mapping[str, int] | None) -> ChainStatus:
-    return ChainStatus(
-        created=_total(totals, "bucket.created"),
-        events=_total(totals, "bus.events"),
-        unmatched=_total(totals, "bus.unmatched"),
-        published=_total(totals, "topic.published"),
-        dropped=_total(totals, "dropped"),
-        on_the_way=target.on_the_way(),
-        dead=sum(depth.total for depth in target.rules_dead()),
-    )
+def _messages(queues: TransformQueues, now: float) -> dict[str, Any]:
+    return {
+        "waiting": queues.queue.waiting,
+        "in_flight": queues.queue.in_flight,
+        "oldest_seconds": age(queues.queue.oldest, now),
+        "dead": queues.dead,
+        "dead_letters": {depth.name: depth.total for depth in queues.dead_letters},
+    }
 
 
 def silver_counts(transform: Transform, target: Target) -> SilverCounts:
@@ -273,41 +263,30 @@ def _transform(
     transform: Transform,
     queues: TransformQueues,
     target: Target,
-    totals: Mapping[str, int] | None,
+    total: Callable[[str], int | None],
     now: float,
     *,
     silver: SilverCounts | None,
 ) -> TransformStatus:
-    def total(name: str) -> int | None:
-        return _total(totals, f"transform.{transform.name}.{name}")
-
-    oldest = queues.queue.oldest
+    prefix = f"transform.{transform.name}"
     return TransformStatus(
         name=transform.name,
         pattern=transform.pattern.text,
-        waiting=queues.queue.waiting,
-        in_flight=queues.queue.in_flight,
-        oldest_seconds=None if oldest is None else max(0.0, round(now - oldest, 3)),
-        dead=queues.dead,
+        **_messages(queues, now),
         quarantined=target.quarantined(transform.name),
         owner=next(iter(others(target.lake.silver, None, transform.name, target.owner)), ""),
-        dead_letters={depth.name: depth.total for depth in queues.dead_letters},
-        done=total("committed"),
-        duplicates=total("duplicate"),
-        gone=total("gone"),
-        removed=total("removed"),
-        markers=total("marker"),
-        archived=total("archived"),
-        rows=total("rows"),
-        rejected=total("rejected"),
-        retried=total("failed"),
+        done=total(f"{prefix}.committed"),
+        duplicates=total(f"{prefix}.duplicate"),
+        gone=total(f"{prefix}.gone"),
+        removed=total(f"{prefix}.removed"),
+        markers=total(f"{prefix}.marker"),
+        archived=total(f"{prefix}.archived"),
+        rows=total(f"{prefix}.rows"),
+        rejected=total(f"{prefix}.rejected"),
+        retried=total(f"{prefix}.failed"),
         silver=silver,
         since=transform.since,
     )
-
-
-def _total(totals: Mapping[str, int] | None, name: str) -> int | None:
-    return None if totals is None else totals.get(name, 0)
 
 
 #: A trace shows at most so many hops, the newest: several hundred versions.
@@ -383,6 +362,11 @@ class TransformTrace:
     partial: bool = False
     lineage: Sequence[InLineage] = ()
 
+    @property
+    def has_trace(self) -> bool:
+        """Whether anything is known of the file in this transform."""
+        return any(item is not None for item in (self.silver, self.rejected, self.error, self.last))
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -420,8 +404,9 @@ def trace(key: str, pipeline: Pipeline, target: Target, *, most: int = MOST_HOPS
     bronze = target.lake.bronze.head(key)
     hops = target.hops(key, most + 1)
     parts = [_part(transform, key, bronze, target, pipeline) for transform in pipeline.transforms]
-    parts = [part for part in parts if part.matches or _has_trace(part)]
-    known = bronze is not None or bool(hops) or any(map(_has_trace, parts))
+    parts = [part for part in parts if part.matches or part.has_trace]
+    known = bronze is not None or bool(hops) or any(part.has_trace for part in parts)
+    forms = {transform.name: transform.pattern.in_form_of(key) for transform in pipeline.transforms}
     return Trace(
         key=key,
         known=known,
@@ -433,13 +418,8 @@ def trace(key: str, pipeline: Pipeline, target: Target, *, most: int = MOST_HOPS
         older=len(hops) > most,
         transforms=parts if known else [],
         near=[] if known else near(key, target.lake),
-        forms=_forms(key, pipeline),
+        forms={name: form for name, form in forms.items() if form},
     )
-
-
-def _forms(key: str, pipeline: Pipeline) -> dict[str, str]:
-    forms = {transform.name: transform.pattern.in_form_of(key) for transform in pipeline.transforms}
-    return {name: form for name, form in forms.items() if form}
 
 
 def versions(hops: Sequence[Hop]) -> list[Version]:
@@ -455,15 +435,8 @@ def versions(hops: Sequence[Hop]) -> list[Version]:
 
 def _step(hop: Hop, since: float) -> Step:
     attempt = hop.detail.get("attempt")
-    return Step(
-        at=iso(hop.at) or "",
-        elapsed_ms=round((hop.at - since) * 1000, 1),
-        room=hop.room,
-        name=hop.name,
-        what=hop.what,
-        attempt=attempt if isinstance(attempt, int) else None,
-        detail=hop.detail,
-    )
+    attempt = attempt if isinstance(attempt, int) else None
+    return Step(iso(hop.at) or "", round((hop.at - since) * 1000, 1), hop.room, hop.name, hop.what, attempt, hop.detail)
 
 
 def _part(transform: Transform, key: str, bronze: Head | None, target: Target, pipeline: Pipeline) -> TransformTrace:
@@ -480,10 +453,7 @@ def _part(transform: Transform, key: str, bronze: Head | None, target: Target, p
         lookups=current_digest(lake.bronze, transform.lookups),
         owners=document.owners(target.owner.name),
     )
-    rows = None if lineage is None else lineage.rows_written
-    in_tables = trace_tables(
-        key, transform.name, SilverState(None if head is None else head.etag, rows != 0), target, pipeline
-    )
+    state = SilverState(head.etag if head else None, has_rows=lineage is None or lineage.rows_written != 0)
     return TransformTrace(
         transform=transform.name,
         state=_state(transform, decision, bronze, error),
@@ -493,14 +463,10 @@ def _part(transform: Transform, key: str, bronze: Head | None, target: Target, p
         error=error,
         last=target.outcome(transform.name, key),
         owner=document.owner if document.owner != target.owner.name else "",
-        tables=in_tables,
+        tables=trace_tables(key, transform.name, state, target, pipeline),
         partial=lineage is not None and lineage.is_partial,
         lineage=trace_lineage(key, transform.name, target, pipeline),
     )
-
-
-def _has_trace(part: TransformTrace) -> bool:
-    return any(item is not None for item in (part.silver, part.rejected, part.error, part.last))
 
 
 def _state(transform: Transform, decision: Decision, bronze: Head | None, error: ErrorDocument | None) -> str:
@@ -539,7 +505,7 @@ class CodeSchema:
 
 
 @dataclass(frozen=True)
-class SchemaHistory:
+class SchemaHistory(Record):
     """The recorded schemas of a transform's silver, the oldest first. ``version`` 0: nothing is recorded.
 
     ``owner``: the owner of the silver, or empty.
@@ -551,14 +517,6 @@ class SchemaHistory:
     schemas: Sequence[CodeSchema]
     history: Sequence[Entry]
     owner: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            **vars(self),
-            "schemas": [vars(schema) for schema in self.schemas],
-            "history": [{**vars(entry), "changes": list(entry.changes)} for entry in self.history],
-        }
 
 
 def schema_history(transform: Transform, target: Target) -> SchemaHistory:

@@ -6,15 +6,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from silversmith.events import ObjectEvent
 from silversmith.keypatterns import KeyPattern
 from silversmith.lineage import Lineage, silver_key
-from silversmith.operations import WrongCall
+from silversmith.operations import Record, WrongCall
 from silversmith.operations.failures import (
     ERROR,
     ErrorDocument,
@@ -25,7 +25,6 @@ from silversmith.operations.failures import (
     rows_or_none,
     with_error,
 )
-from silversmith.operations.pace import Place, SentFile, from_place
 from silversmith.operations.target import DeadKind, DeadMessage, Target
 from silversmith.operations.text import iso, moment
 from silversmith.pipeline import Pipeline, Transform
@@ -45,7 +44,7 @@ class Upload:
 
 
 @dataclass(frozen=True)
-class PutResult:
+class PutResult(Record):
     """A file in bronze. ``size`` in bytes; ``transforms`` are the names of those that match its key, ``lookup_of`` of
     those that read it as a lookup."""
 
@@ -54,10 +53,6 @@ class PutResult:
     etag: str
     transforms: Sequence[str]
     lookup_of: Sequence[str] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
 
 
 def plan(paths: Sequence[Path], *, key: str | None = None, prefix: str = "") -> list[Upload]:
@@ -163,6 +158,72 @@ def _put(upload: Upload, bronze: Store, scratch: Path | None) -> tuple[int, str]
         return copy.stat().st_size, bronze.put(upload.key, copy)
 
 
+# -- the place up to which files are sent
+
+
+class Place(NamedTuple):
+    """A transform and a key: all keys of earlier transforms are done, and this one's up to the key."""
+
+    transform: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.transform}/{self.key}"
+
+    @staticmethod
+    def parse(text: str, transform: str | None = None) -> Place | None:
+        """The place that a text says; None for an empty one.
+
+        Raises:
+            WrongCall: it is not a place, or not one in this ``transform``.
+        """
+        if not text:
+            return None
+        name, slash, key = text.partition("/")
+        if not slash or not key:
+            raise WrongCall(
+                f"--after {text!r} is no place to go on from: write TRANSFORM/KEY, as the command printed it"
+            )
+        if transform not in {None, name}:
+            raise WrongCall(f"--after {text!r} is a place in the transform {name}, and --transform names another one")
+        return Place(name, key)
+
+
+def from_place(transforms: Sequence[Transform], after: Place | None) -> Iterator[tuple[Transform, str]]:
+    """The transforms from a place on, each with the key after which it begins; empty: at its first.
+
+    Raises:
+        WrongCall: none of them is the place's.
+    """
+    names = [transform.name for transform in transforms]
+    if after is not None and after.transform not in names:
+        raise WrongCall(
+            f"--after {str(after)!r} is a place in the transform {after.transform}, which the pipeline has not"
+        )
+    start = names.index(after.transform) if after is not None else 0
+    for transform in transforms[start:]:
+        yield transform, after.key if after is not None and transform.name == after.transform else ""
+
+
+class SentFile(NamedTuple):
+    """A bronze object that was sent to a transform; an empty one: to all that match. ``size`` in bytes."""
+
+    transform: str
+    key: str
+    size: int
+
+
+class SentBatch(Protocol):
+    """Some files that were sent. ``place``: all up to there is done; empty: as before."""
+
+    @property
+    def files(self) -> Sequence[SentFile]: ...
+    @property
+    def place(self) -> str: ...
+
+
+# -- redrive
+
 #: So many messages are sent at a time.
 REDRIVE_BATCH = 100
 
@@ -223,7 +284,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class RedriveBatch:
-    """Some failures, and how many of them were sent. ``place`` as :class:`~silversmith.operations.pace.SentBatch`
+    """Some failures, and how many of them were sent. ``place`` as :class:`SentBatch`
     has it: that of the last file in quarantine."""
 
     failures: Sequence[Failure]
@@ -401,7 +462,7 @@ class ReplayBatch:
 
     ``archived`` by their tiers: they must be restored first. ``markers``: how many stand for folders and jobs;
     ``before_since``: how many landed before the transform's ``since``. ``sizes`` of the keys' objects in bytes,
-    ``place`` as :class:`~silversmith.operations.pace.SentBatch` has it.
+    ``place`` as :class:`SentBatch` has it.
     """
 
     transform: str

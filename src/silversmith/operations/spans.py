@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from opentelemetry import trace
@@ -34,23 +33,13 @@ _ATTRIBUTES = ("verdict", "transform", "silver", "etag", "size", "format", "rows
 class FileIds(RandomIdGenerator):
     """Random ids, except for a root span, whose ids are set."""
 
-    def __init__(self) -> None:
-        self._root: SpanContext | None = None
+    root: SpanContext | None = None
 
     def generate_trace_id(self) -> int:
-        return self._root.trace_id if self._root else super().generate_trace_id()
+        return self.root.trace_id if self.root else super().generate_trace_id()
 
     def generate_span_id(self) -> int:
-        return self._root.span_id if self._root else super().generate_span_id()
-
-    @contextmanager
-    def using(self, context: SpanContext) -> Iterator[None]:
-        """Use these ids while the block lasts."""
-        self._root = context
-        try:
-            yield
-        finally:
-            self._root = None
+        return self.root.span_id if self.root else super().generate_span_id()
 
 
 @dataclass
@@ -144,22 +133,15 @@ class Spans:
         is_root = hop.room == "bucket" and hop.what == "created"
         context = trace.set_span_in_context(NonRecordingSpan(parent)) if not is_root else None
         common = {"aws.s3.bucket": self._bucket, "aws.s3.key": key, "silversmith.version": hop.version}
-        common |= {"silversmith.what": hop.what}
-
-        def start_span() -> trace.Span:
-            return self._tracer.start_span(
-                name,
-                context,
-                kind=_KINDS.get(hop.room, SpanKind.INTERNAL),
-                attributes={**common, **(attributes or {})},
-                start_time=_nanoseconds(min(start, hop.at)),
-            )
-
-        if is_root:
-            with self._ids.using(parent):
-                span = start_span()
-        else:
-            span = start_span()
+        self._ids.root = parent if is_root else None
+        span = self._tracer.start_span(
+            name,
+            context,
+            kind=_KINDS.get(hop.room, SpanKind.INTERNAL),
+            attributes={**common, "silversmith.what": hop.what, **(attributes or {})},
+            start_time=_nanoseconds(min(start, hop.at)),
+        )
+        self._ids.root = None
         if error := hop.detail.get("error"):
             span.set_status(Status(StatusCode.ERROR, f"{error.get('code')}: {error.get('message')}"))
         span.end(_nanoseconds(hop.at))

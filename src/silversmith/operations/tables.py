@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from silversmith.errors import SilversmithError
 from silversmith.lineage import Lineage
-from silversmith.operations import WrongCall, tables_installed
+from silversmith.operations import Record, WrongCall, tables_installed
 from silversmith.operations.target import Target
 from silversmith.operations.text import iso
 from silversmith.pipeline import Pipeline
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TableReport:
+class TableReport(Record):
     """A table or a view, as its newest version is.
 
     ``kind`` is table, view or lineage, ``of`` the transform or the tables that it is made of. ``state`` is ``current``,
@@ -45,10 +45,6 @@ class TableReport:
     bytes: int = 0
     version: int | None = None
     committed: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {**asdict(self), "of": list(self.of)}
 
 
 def require_tables(pipeline: Pipeline) -> None:
@@ -263,17 +259,13 @@ def plain(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Upkeep:
+class Upkeep(Record):
     """A table or view before and after something was done for it. ``version`` is the one after."""
 
     name: str
     before: Extent
     after: Extent
     version: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
 
 
 def optimize(name: str | None, pipeline: Pipeline, target: Target) -> Iterator[Upkeep]:
@@ -284,11 +276,22 @@ def optimize(name: str | None, pipeline: Pipeline, target: Target) -> Iterator[U
         Refused: rows were committed meanwhile: try again.
         GoldFailed: gold cannot be read or written.
     """
+    return _kept(
+        name, pipeline, target,
+        lambda each, snapshot: snapshot.compact(each.sort_by if isinstance(each, TableSpec) else (), force=True),
+    )  # fmt: skip
+
+
+def _kept(
+    name: str | None,
+    pipeline: Pipeline,
+    target: Target,
+    keep: Callable[[TableSpec | ViewSpec, Snapshot], Snapshot],
+) -> Iterator[Upkeep]:
     for each in _chosen(name, pipeline):
         if (snapshot := target.gold.read(each.name)) is not None:
-            sort_by = each.sort_by if isinstance(each, TableSpec) else ()
             before = snapshot.extent
-            newest = snapshot.compact(sort_by, force=True)
+            newest = keep(each, snapshot)
             yield Upkeep(each.name, before, newest.extent, newest.version)
 
 
@@ -300,15 +303,11 @@ def vacuum(
     ``older_than``: versions that were replaced so many seconds ago; by default seven days. With less, who still reads
     such a version fails. ``now`` in Unix seconds. Raises as :func:`optimize`.
     """
-    chosen = _chosen(name, pipeline)
+    require_tables(pipeline)
     from silversmith.tables.upkeep import VACUUMED
 
     hours = None if older_than is None else math.ceil(older_than / 3600)
-    for each in chosen:
-        if (snapshot := target.gold.read(each.name)) is not None:
-            before = snapshot.extent
-            newest = snapshot.vacuum({VACUUMED: int(now)}, hours=hours)
-            yield Upkeep(each.name, before, newest.extent, newest.version)
+    return _kept(name, pipeline, target, lambda _, snapshot: snapshot.vacuum({VACUUMED: int(now)}, hours=hours))
 
 
 def rebuild(name: str, pipeline: Pipeline, target: Target) -> Upkeep:

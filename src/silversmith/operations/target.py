@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from silversmith.events import ObjectEvent
-from silversmith.pipeline import Transform
+import orjson
+
+from silversmith.events import NotAnEvent, ObjectEvent, unwrap
+from silversmith.pipeline import Pipeline, Transform
+from silversmith.reconcile.rows import LineageRows, existing
 from silversmith.schemas import Owner
 from silversmith.stores import Lake
 
 if TYPE_CHECKING:
-    from silversmith.operations.alarm_state import AlarmState
     from silversmith.operations.versions import GoldFiles, Versions
-    from silversmith.reconcile.rows import LineageRows
     from silversmith.tables.format import Format
 
 
@@ -130,6 +133,13 @@ class DeadMessage:
         return self.transform is None and transform.pattern.matches(self.key)
 
 
+def first_event(body: str | bytes) -> ObjectEvent:
+    """The first event of a message; one without a key where the message has none."""
+    with suppress(NotAnEvent):
+        return next(iter(unwrap(body)), ObjectEvent("", ""))
+    return ObjectEvent("", "")
+
+
 @dataclass(frozen=True)
 class Lately:
     """A failure in a few words, for the end of a run. ``transform``: see :class:`DeadMessage`."""
@@ -152,6 +162,10 @@ class FileTime:
     source: str
     size: float = 0.0
     billed: bool = False
+
+
+#: The seconds of one of :attr:`DayCounts.hours`.
+HOUR = 3600
 
 
 @dataclass(frozen=True)
@@ -179,8 +193,79 @@ class LogLine:
     text: str
 
 
+#: A channel that takes nothing has at most so many changes to come; older ones are dropped, and counted.
+MOST_PENDING = 100
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A condition of a transform that is true, with the sentence that says so. ``since`` in ISO 8601."""
+
+    transform: str
+    condition: str
+    since: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """An alarm that was raised (``state`` is ``alarm``) or is over (``resolved``). ``at`` in ISO 8601."""
+
+    transform: str
+    condition: str
+    state: str
+    at: str
+    text: str
+
+
+@dataclass
+class Delivery:
+    """What one channel has still to get. ``problem``: why it takes nothing, ``since`` when, in ISO 8601; or empty."""
+
+    pending: list[Change] = field(default_factory=list)
+    dropped: int = 0
+    problem: str = ""
+    since: str = ""
+
+    def add(self, changes: Iterable[Change]) -> None:
+        """Add changes, of which the newest are kept."""
+        self.pending += changes
+        self.dropped += max(0, len(self.pending) - MOST_PENDING)
+        del self.pending[:-MOST_PENDING]
+
+
+@dataclass
+class AlarmState:
+    """What a lake remembers of alarms from run to run: those that are raised, and what the channels, by name, still
+    lack. ``began``: when silence was first looked for, in ISO 8601."""
+
+    began: str = ""
+    alarms: list[Alarm] = field(default_factory=list)
+    channels: dict[str, Delivery] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> AlarmState:
+        """The state in a file; an empty one where there is none, or none that can be read."""
+        with suppress(OSError, orjson.JSONDecodeError, TypeError, KeyError, AttributeError):
+            values = orjson.loads(path.read_bytes())
+            deliveries = {
+                name: Delivery(**{**each, "pending": [Change(**change) for change in each["pending"]]})
+                for name, each in values["channels"].items()
+            }
+            return cls(values["began"], [Alarm(**alarm) for alarm in values["alarms"]], deliveries)
+        return cls()
+
+    def write(self, path: Path) -> None:
+        """Replace the file at once. Raises OSError when the disk does not allow it."""
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(orjson.dumps(asdict(self)))
+        temporary.replace(path)
+
+
 class Target(Protocol):
-    """A place where a pipeline runs."""
+    """A place where a pipeline runs. The answers that stand here are those of a place that has no such thing."""
+
+    pipeline: Pipeline
 
     @property
     def place(self) -> str:
@@ -205,6 +290,7 @@ class Target(Protocol):
     @property
     def remembers(self) -> bool:
         """Whether there is any history: not where nothing ever ran, and not on AWS."""
+        return False
 
     @property
     def no_history(self) -> str:
@@ -212,12 +298,15 @@ class Target(Protocol):
 
     def running(self) -> bool:
         """Whether an engine, or AWS, runs the pipeline now."""
+        return True
 
     def totals(self) -> Mapping[str, int] | None:
         """The counters by name: ``bucket.created``, ``transform.{name}.committed`` … None on AWS."""
+        return None
 
     def on_the_way(self) -> int | None:
         """How many messages are between two services; None on AWS."""
+        return None
 
     def queues(self) -> list[TransformQueues]:
         """Every transform's queues."""
@@ -236,14 +325,19 @@ class Target(Protocol):
 
     def newest(self) -> int:
         """The number of the newest hop of all; 0 without a history."""
+        return 0
 
     def news(self, after: int, most: int) -> list[News]:
         """Up to ``most`` hops of all keys with a number above ``after``, in order. The cost does not grow with the
         history."""
+        del after, most
+        return []
 
     def tallies(self, width: int, since: int) -> list[tuple[int, str, str, int]]:
         """The numbers of each slot of this width from the slot ``since`` on: slot, transform, name, value
         (:mod:`silversmith.local.tallies`). The cost does not grow with the files. None on AWS."""
+        del width, since
+        return []
 
     def outcome(self, transform: str, key: str) -> LastOutcome | None:
         """The last result of a transform for a key."""
@@ -257,13 +351,17 @@ class Target(Protocol):
     @property
     def workers(self) -> int:
         """How many requests to the buckets are worth sending at once."""
+        return 1
 
     @property
     def listers(self) -> int:
         """How many listings are worth reading at once."""
+        return 1
 
     def rows(self) -> LineageRows | None:
         """The lineage as it is now; None: the pipeline does not keep it as a table, or has nothing of it yet."""
+        files = self.gold_files() if self.pipeline.lineage else None
+        return existing(LineageRows(files.store, files.root, files.options)) if files is not None else None
 
     def waiting(self, transform: str, etags: Mapping[str, str]) -> Set[str]:
         """Of these keys, with their etags in bronze, those with a message that is on its way to the transform or in a
@@ -294,6 +392,8 @@ class Target(Protocol):
         Raises:
             AccessDenied, AwsFailed: CloudWatch does not say.
         """
+        del since, now
+        return None
 
     def log_end(self, transform: str, most: int) -> Sequence[LogLine]:
         """The newest lines of a transform's function, or with an empty name of the tables'; none for a lake, which has
@@ -302,9 +402,12 @@ class Target(Protocol):
         Raises:
             AccessDenied, AwsFailed: CloudWatch does not say.
         """
+        del transform, most
+        return []
 
     def alarms(self) -> AlarmState | None:
         """The alarms of local runs; None on AWS, where CloudWatch has them."""
+        return None
 
     @property
     def who(self) -> str:
@@ -326,7 +429,7 @@ class Target(Protocol):
         """Wait until no function can be at work any more with what bronze had of these keys."""
 
     def elsewhere(self, keys: Collection[str]) -> list[str]:
-        """Where something of these keys may be that cannot be erased from here: logs, replicas. Texts for a person."""
-
-    def lately(self, since: float, most: int) -> list[Lately]:
-        """Up to ``most`` failures since a time, from the history alone: enough for a summary."""
+        """Where something of these keys may be that cannot be erased from here: logs, replicas. Texts for a person. A
+        lake has no such places: its lines of logs that name a key are erased."""
+        del keys
+        return []

@@ -15,9 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from silversmith.errors import SilversmithError
-from silversmith.operations.cloudwatch import HOUR
 from silversmith.operations.reports import Status, TablesQueue, TransformStatus
-from silversmith.operations.target import DayCounts, Target
+from silversmith.operations.target import HOUR, DayCounts, Target
 from silversmith.operations.text import count, duration
 from silversmith.page.context import ViewContext, engine, number
 from silversmith.page.failures import Cause, alike, causes_now

@@ -16,8 +16,7 @@ import pytest
 from silversmith.cli.options import Where
 from silversmith.cli.send import MOST_UNASKED, Sending, SendOptions
 from silversmith.operations import WrongCall
-from silversmith.operations.pace import TooManyFailures
-from silversmith.operations.plan import Certainty, Counts
+from silversmith.operations.pace import Certainty, Counts, TooManyFailures
 from silversmith.operations.send import ReplayBatch
 from silversmith.operations.target import FileTime
 from silversmith.pipeline import Pipeline

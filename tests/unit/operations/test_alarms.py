@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 from silversmith import Pipeline
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder
-from silversmith.operations.alarm_state import MOST, AlarmState, Delivery
-from silversmith.operations.alarms import STEP, Alarms, Judge, local_conditions, watching
-from silversmith.operations.channels import Undelivered
-from silversmith.operations.target import Hop
+from silversmith.operations.alarms import STEP, Alarms, Judge, Undelivered, local_conditions, watching
+from silversmith.operations.target import MOST_PENDING, AlarmState, Delivery, Hop
 from silversmith.pipeline.deployment import Deployment
 
 DAY = 86_400.0
@@ -99,7 +97,7 @@ class Clock:
 
 @dataclass
 class Fake:
-    """A channel that fails as often as it is told, and a source of conditions."""
+    """A channel that fails as often as it is told, and the conditions that are true."""
 
     problems: list[Undelivered] = field(default_factory=list)
     notices: list[Mapping[str, Any]] = field(default_factory=list)
@@ -111,9 +109,6 @@ class Fake:
             raise self.problems.pop(0)
         self.notices.append(notice)
 
-    def true(self, now: float) -> Mapping[tuple[str, str], str]:
-        return self.conditions
-
     @property
     def states(self) -> list[list[str]]:
         return [[change["state"] for change in notice["changes"]] for notice in self.notices]
@@ -123,7 +118,7 @@ RAISED = {("orders", "rejected>5%"): "6 of 100 rows were rejected"}
 
 
 def step(alarms: Alarms, fake: Fake, *, last: bool = False) -> None:
-    alarms.judge(fake)
+    alarms.judge(fake.conditions)
     alarms.deliver(last=last)
 
 
@@ -205,13 +200,13 @@ def test_the_last_step_of_a_run_waits_for_nothing() -> None:
 def test_what_a_dead_channel_lacks_is_bounded() -> None:
     clock, fake = Clock(), Fake([Undelivered("dead")] * 1000)
     alarms = Alarms(AlarmState(), [fake], "shop", clock=clock)
-    for number in range(MOST + 7):
+    for number in range(MOST_PENDING + 7):
         fake.conditions = {("orders", str(number)): "x"}
-        alarms.judge(fake)
+        alarms.judge(fake.conditions)
     fake.problems.clear()
     alarms.deliver()
     assert fake.notices[0]["text"].startswith("shop: 7 older changes could not be sent\n")
-    assert len(fake.notices[0]["changes"]) == MOST
+    assert len(fake.notices[0]["changes"]) == MOST_PENDING
 
 
 def test_the_state_is_whole_after_a_run_and_no_nonsense_ends_one(tmp_path: Path) -> None:

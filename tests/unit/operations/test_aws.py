@@ -299,7 +299,7 @@ def test_metrics_say_how_long_a_file_takes(shop: Deployed) -> None:
     function = "shop_orders"  # moto makes no functions of a template
     outputs = {**shop.outputs, "OrdersFunctionName": function}
     stage = "test-shop"  # another one than the pipeline's name: stages in one account must not share metrics
-    target = AwsTarget(shop.pipeline, outputs, shop.account, name=stage, place=stage)
+    target = AwsTarget(shop.pipeline, outputs, shop.account, name=stage)
     metrics = [
         ("AWS/Lambda", "Duration", {"FunctionName": function}, [1500.0, 500.0]),
         ("Silversmith", "FilesCommitted", {"Pipeline": stage, "Transform": "orders"}, [10.0, 10.0]),

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
 from silversmith.errors import AccessDenied, AwsFailed
-from silversmith.operations.aws_queue import TRIES, AwsQueue, AwsTopic
+from silversmith.operations.aws_services import TRIES, AwsQueue, publish
 from silversmith.runtime.queue import NotSent
 from silversmith.stores.aws_errors import translate_aws_errors
 
@@ -151,12 +151,12 @@ class Topic:
 
 def test_what_a_topic_refuses_is_published_once_more() -> None:
     client = Topic({"b", "c"}, {"c"})
-    AwsTopic("arn:topic", client).publish(["a", "b", "c"])
+    publish(client, "arn:topic", ["a", "b", "c"])
     assert (client.taken, client.asked) == (["a", "b", "c"], 3)
 
 
 def test_what_a_topic_does_not_take_at_all_is_an_error() -> None:
     client = Topic(*[{"b"}] * TRIES)
     with pytest.raises(NotSent, match="arn:topic did not take 1 message: InternalError: not now"):
-        AwsTopic("arn:topic", client).publish(["a", "b"])
+        publish(client, "arn:topic", ["a", "b"])
     assert client.taken == ["a"]

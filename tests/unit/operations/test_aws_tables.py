@@ -103,7 +103,7 @@ def test_the_queues_of_tables_are_measured(shop: Deployed) -> None:
         queues = target.tables_queue()
         rules = {depth.name: depth.waiting for depth in target.rules_dead()}
     assert queues is not None
-    assert (queues.queue.waiting, [depth.waiting for depth in queues.dead_letters]) == (3, [1, 2])
+    assert (queues.queue.waiting, [depth.waiting for depth in queues.dead_letters]) == (3, [2, 1])
     assert rules == {"shop_RuleDLQ": 0, "shop_SilverRuleDLQ": 0}
 
 

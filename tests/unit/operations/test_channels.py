@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from silversmith.operations import WrongCall
-from silversmith.operations.channels import Command, Undelivered, Webhook, channels, webhook_body
+from silversmith.operations.alarms import Command, Undelivered, Webhook, channels, webhook_body
 
 SECRET = "T0/B1/s3cr3t"
 NOTICE = {"text": "shop: orders silent>24h: alarm: <!channel> & no new silver", "changes": [{"state": "alarm"}]}

@@ -10,8 +10,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from silversmith.operations.cloudwatch import HOUR, METRICS, MOST_METRICS, STREAMS, day_counts, log_end
-from silversmith.operations.target import DayCounts, LogLine
+from silversmith.operations.aws_services import METRICS, MOST_METRICS, STREAMS, day_counts, log_end
+from silversmith.operations.target import HOUR, DayCounts, LogLine
 from silversmith.runtime.telemetry import UNITS
 
 #: Moto leaves files open.

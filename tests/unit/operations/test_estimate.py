@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.burst import done_at
 from silversmith.operations.estimate import (
     EVENTS_PER_SECOND,
     MOST_POLLERS,
@@ -23,7 +24,6 @@ from silversmith.operations.estimate import (
     Functions,
     assumed,
     billed_seconds,
-    done_at,
     estimate,
 )
 from silversmith.operations.target import FileTime

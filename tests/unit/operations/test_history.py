@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silversmith.errors import SilversmithError
-from silversmith.operations.history import ERASED, erase_history
-from silversmith.operations.versions import ErasedHistory, GoldFiles
+from silversmith.operations.versions import ERASED, ErasedHistory, GoldFiles, erase_history
 from silversmith.stores.local import LocalStore
 from silversmith.tables.commit import bring
 from silversmith.tables.delta import RETENTION

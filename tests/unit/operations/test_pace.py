@@ -28,15 +28,13 @@ from silversmith.operations.pace import (
     WATCHED_FOR,
     Brake,
     Limiter,
-    Place,
-    SentFile,
     TooManyFailures,
     WatchedTarget,
     batch_of,
     paced,
 )
 from silversmith.operations.reconcile import reconcile
-from silversmith.operations.send import FailureSelection, Range, redrive, replay
+from silversmith.operations.send import FailureSelection, Place, Range, SentFile, redrive, replay
 from silversmith.patterns import KeyPattern
 from tests.unit.conftest import Bench as Lake
 

@@ -11,9 +11,8 @@ import pytest
 from silversmith import Pipeline
 from silversmith.errors import AccessDenied
 from silversmith.operations.local import LocalTarget
-from silversmith.operations.pace import Place
-from silversmith.operations.plan import Certainty, count_changed, count_redrive, count_replay, plan_of
-from silversmith.operations.send import FailureSelection, Range, redrive, replay
+from silversmith.operations.pace import Certainty, count_changed, count_redrive, count_replay, plan_of
+from silversmith.operations.send import FailureSelection, Place, Range, redrive, replay
 from silversmith.operations.target import FileTime
 from silversmith.patterns import KeyPattern
 from silversmith.pipeline import as_deployed

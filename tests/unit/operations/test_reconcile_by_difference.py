@@ -16,9 +16,9 @@ from silversmith.operations import WrongCall
 from silversmith.operations.aws import AwsTarget
 from silversmith.operations.doctor import tables_check
 from silversmith.operations.local import LocalTarget, open_lake
-from silversmith.operations.pace import Place
 from silversmith.operations.reconcile import plan, reconcile
 from silversmith.operations.reports import trace
+from silversmith.operations.send import Place
 from silversmith.pipeline import Pipeline, load
 from tests.engine.conftest import Bench
 from tests.engine.test_resending import command
@@ -138,7 +138,7 @@ class Session:
 def deployed(clients: Clients, **outputs: str) -> AwsTarget:
     pipeline: Any = None
     account: Any = Session(clients)
-    return AwsTarget(pipeline, outputs, account, name="shop", place="stack shop")
+    return AwsTarget(pipeline, outputs, account, name="shop")
 
 
 def test_a_round_is_begun_there_with_the_input_of_the_schedule() -> None:

@@ -18,7 +18,7 @@ from silversmith.cli.application import call
 from silversmith.function.handler import build
 from silversmith.keypatterns import KeyPattern
 from silversmith.lineage import Decision
-from silversmith.operations.plan import Certainty, count_changed, count_replay
+from silversmith.operations.pace import Certainty, count_changed, count_replay
 from silversmith.operations.reconcile import reconcile
 from silversmith.operations.reports import status, trace
 from silversmith.operations.send import Range, replay
