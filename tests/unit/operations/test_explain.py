@@ -20,8 +20,8 @@ RAISED_BY = {"DataError", "SchemaRefused", "Changed", "_quarantined", "_failed",
 OTHERS = {
     "AccessDenied", "Archived", "AwsFailed", "Contended", "FunctionDied", "FunctionError", "GoldFailed",
     "LookupMissing", "LookupUnusable", "NotAnEvent", "NotOurs", "PreconditionFailed", "SecretMissing", "SourceChanged",
-    "TransformError", "Undelivered", "UnreadableBzip2", "UnreadableDocument", "UnreadableGzip", "UnreadableXz",
-    "UnreadableZstd", "ViewFailed",
+    "TransformError", "Undelivered", "UnreadableArrow", "UnreadableAvro", "UnreadableBzip2", "UnreadableDocument",
+    "UnreadableGzip", "UnreadableTar", "UnreadableXz", "UnreadableZstd", "ViewFailed",
 }  # fmt: skip
 
 WITH_EXAMPLE = [code for code in explanations() if example_of(code) is not None]
