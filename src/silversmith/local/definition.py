@@ -65,7 +65,10 @@ def _work(pipeline: Pipeline) -> tuple[object, ...]:
     """
     template = compile_for_engine(pipeline)
     read(template)
-    code = [(each.name, each.fingerprint, each.pattern.text, each.since, each.was) for each in pipeline.transforms]
+    code = [
+        (each.name, each.fingerprint, each.pattern.text, dict(each.secrets), each.since, each.was)
+        for each in pipeline.transforms
+    ]
     return template, code, pipeline.tables
 
 
