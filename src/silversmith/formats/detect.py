@@ -59,6 +59,8 @@ _FOREIGN = (
     (b"SQLite format 3\x00", "an SQLite database", "export its tables as CSV"),
 )
 
+_EVERY_MAGIC = tuple(magic for magic, *_ in (*_MAGICS, *_FOREIGN))
+
 #: The beginnings of pages that come in place of data when a download fails.
 _PAGES = (b"<!doctype html", b"<html")
 
@@ -85,10 +87,11 @@ def detect(name: str, head: bytes, *, expected: str | None = None, lines: bool |
         DataError: ``UnknownFormat``.
     """
     named = ENDINGS.get(name[name.rfind(".") :].lower())
-    for magic, label, hint in _FOREIGN:
+    is_binary = head.startswith(_EVERY_MAGIC)
+    for magic, label, hint in _FOREIGN if is_binary else ():
         if head.startswith(magic):
             raise _unknown(f"it is {label}, which is not read", hint)
-    for magic, kind, label in _MAGICS:
+    for magic, kind, label in _MAGICS if is_binary else ():
         if head.startswith(magic) and not _is_header(head):
             if expected not in {None, kind}:
                 raise mismatch(label)

@@ -150,6 +150,8 @@ _UNKNOWN_MARKS = (
     (b"\xfb\xee\x28", "BOCU-1"),
 )
 
+_EVERY_MARK = (*(mark for mark, _ in _MARKS), *_UTF7_MARKS, *(mark for mark, _ in _UNKNOWN_MARKS))
+
 
 @dataclass(frozen=True)
 class Guess:
@@ -227,6 +229,8 @@ def encoding_of_mark(head: bytes) -> str:
     Raises:
         DataError: ``NotUtf8`` if it is the mark of an encoding that is not read.
     """
+    if not head.startswith(_EVERY_MARK):
+        return ""
     for mark, name in _UNKNOWN_MARKS:
         if head.startswith(mark):
             raise DataError(

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import polars as pl
 from polars import selectors
@@ -38,6 +39,10 @@ LONGEST_TEXT = 100
 #: How many malformed records one file may have, and how many characters of each are kept.
 MOST_MALFORMED = 100_000
 LONGEST_MALFORMED = 10_000
+
+
+#: The numbers up to this one are made once.
+_FEW = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +198,15 @@ def row_numbers(numbers: Sequence[int]) -> pl.Series:
     """The column :data:`ROW` of a frame."""
     if not isinstance(numbers, range):
         return pl.Series(ROW, numbers, dtype=pl.UInt64)
+    if numbers.start == 1 and numbers.stop <= _FEW:
+        return _first_numbers().head(len(numbers))
     return pl.int_range(numbers.start, numbers.stop, dtype=pl.UInt64, eager=True).alias(ROW)
+
+
+@cache
+def _first_numbers() -> pl.Series:
+    """The rows of small files have the same numbers: to make them costs 14 of the 700 us that such a file takes."""
+    return row_numbers(range(1, _FEW + 1))
 
 
 def malformed_frame(records: Sequence[tuple[int, str, str]]) -> pl.DataFrame | None:
