@@ -186,7 +186,7 @@ def _writable(text: object) -> str:
     """The text, unless no key pattern can be it, or it means something else elsewhere."""
     if not isinstance(text, str):
         kind = type(text).__name__
-        raise _refused(repr(text), f"it is of type {kind}", "Give one text; of several each as an argument of its own.")
+        raise _refused(repr(text), f"it is of type {kind}", "Give one text, or several: transform('a/*', 'b/*').")
     if not text:
         raise _refused(text, "it is empty", "Write * for every key.")
     if text.startswith("/"):

@@ -71,7 +71,7 @@ def test_the_pattern_for_aws(text: str, prefix: str, suffix: str, leaf: list[Any
         ("s3://dl-bronze-layer/flights/*.csv", "begins with s3://", "'flights/*.csv'"),
         ("s3://dl-bronze-layer", "begins with s3://", "'*'"),
         ("{flights,trains}/*.csv", "{…,…}", "a pattern of its own"),
-        (["flights/*", "trains/*"], "of type list", "an argument of its own"),
+        (["flights/*", "trains/*"], "of type list", "Give one text, or several: "),
         (None, "of type NoneType", "Give one text"),
     ],
 )
