@@ -23,15 +23,15 @@ ENTRY_POINTS = {
 #: What is counted, the most that there may be, and why it is that much.
 LIMITS = {
     "lines": (
-        63_000,
+        61_500,
         "4,850 gold, 1,400 logs, 1,050 files of issue 16, 14,500 issues 17 to 19; to be 29,000, or 33,000 with these",
     ),
     "modules": (
-        248,
+        216,
         "15 gold, 5 the lineage, 2 previews and completion, the estimate, 25 issues 17 to 19; to be 170, or 200",
     ),
     "lines in a bundle": (
-        25_400,
+        24_200,
         "800 of it logs, 840 the files of issue 16, 450 .xlsx, 2,800 issues 17 to 19; to come down to 12,000",
     ),
     "lines in the tables' bundle": (6_400, "all that gold is on Lambda"),
