@@ -45,6 +45,7 @@ def test_the_short_form_asks_for_less_of_everything(name: str) -> None:
         assert 0 < work(getattr(short, option)) < work(getattr(long, option))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", [*COMMANDS, "burst", "journal", "peers", "soak"])
 def test_help_shows_how_the_command_is_called(name: str) -> None:
     done = subprocess.run(

@@ -79,6 +79,7 @@ def test_silver_of_the_same_bytes_is_taken_over_and_the_rest_computed(lake: Lake
     assert silver.head("orders/orders/1.csv.parquet") is not None, "nothing of the former name is deleted"
 
 
+@pytest.mark.full
 def test_what_was_taken_over_is_settled_and_made_again_by_other_code_when_that_is_asked_for(lake: LakeFolder) -> None:
     Path("pipeline.py").write_text(AFTER)
     assert call(["run", "--until-idle"]) == 0

@@ -167,6 +167,7 @@ def test_a_bug_is_reported_as_one_and_with_its_traceback_only_on_request(
     assert "\x1b" not in errors
 
 
+@pytest.mark.full
 def test_a_reader_that_has_had_enough_is_no_error(pipeline: str, lake: Path) -> None:
     for name in range(3):
         assert call(["put", pipeline, "--key", f"orders/{name}.csv", "--pipeline", pipeline, "--lake", str(lake)]) == 0

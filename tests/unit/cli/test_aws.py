@@ -112,6 +112,7 @@ def test_the_schema_of_silver(call: Call, deployed: Deployed) -> None:
     assert "orders/a.csv\n       + " in out
 
 
+@pytest.mark.full
 def test_failed_files_are_tried_again(call: Call, deployed: Deployed) -> None:
     deployed.land("orders/b.csv", BAD)
     deployed.work("orders")

@@ -158,6 +158,7 @@ def test_the_pipeline_is_pipeline_py_and_the_key_is_an_end_of_the_path(silversmi
     assert "(orders" not in silversmith("in/orders/1.csv", "--plain").stdout
 
 
+@pytest.mark.full
 def test_the_key_and_the_transform_can_be_named(silversmith: Check, shop: Path) -> None:
     (shop / "x.csv").write_text("id\n1\nx\n")
     done = silversmith("x.csv")
@@ -178,6 +179,7 @@ def test_the_key_and_the_transform_can_be_named(silversmith: Check, shop: Path) 
         assert silversmith(*arguments).returncode == 2, arguments
 
 
+@pytest.mark.full
 def test_a_lookup_is_taken_from_the_files(silversmith: Check, shop: Path) -> None:
     done = silversmith("in/sales")
     assert done.returncode == 1

@@ -42,6 +42,7 @@ def table(text: str, first: str) -> dict[str, str]:
     return dict(zip(lines[at].split(), lines[at + 1].split(), strict=True))
 
 
+@pytest.mark.full
 def test_changed_code_is_noticed_and_makes_its_silver_again_when_it_is_asked_to(call: Call, tmp_path: Path) -> None:
     bronze = tmp_path / "lake/dl-bronze-layer/orders"
     bronze.mkdir(parents=True)

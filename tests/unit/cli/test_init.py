@@ -94,6 +94,7 @@ sys.exit(call(["run", "--until-idle", "--no-page"]))
 """
 
 
+@pytest.mark.full
 def test_without_the_extra_a_new_project_says_how_to_install_it(tmp_path: Path) -> None:
     assert call(["init", str(tmp_path / "shop")]) == 0
     done = subprocess.run(

@@ -162,6 +162,7 @@ def test_a_terminal_whose_owner_wants_no_colours_gets_no_escapes(folder: Path) -
     assert b"1 file done" in seen
 
 
+@pytest.mark.full
 def test_a_profile_shows_where_the_time_went(folder: Path, start: Start) -> None:
     for number in range(3):
         land(folder, f"fast/{number}.csv")

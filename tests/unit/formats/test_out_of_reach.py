@@ -167,6 +167,7 @@ def test_old_timestamps_whose_arrow_schema_has_another_unit(in_memory: Opener, d
         assert caught.value.code == "UnsupportedParquet"
 
 
+@pytest.mark.full
 def test_no_word_of_a_panic_reaches_a_user(in_memory: Opener) -> None:
     data = bytearray(as_parquet(pa.table({"a": list(range(100)), "s": ["x" * 20] * 100}), compression="none")[0])
     seen = set()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import psutil
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +59,7 @@ def test_a_child_ends_when_nobody_sends_it_arguments_any_more() -> None:
     spawned.output.close()
 
 
+@pytest.mark.full
 def test_a_child_dies_with_its_parent_however_that_ends() -> None:
     code = (
         "import os, signal; from silversmith.local.processes import CpuShare, spawn\n"

@@ -49,6 +49,7 @@ def opened(bench: Bench) -> Iterator[tuple[Pipeline, LocalTarget]]:
         yield pipeline, target
 
 
+@pytest.mark.full
 def test_a_trace_shows_the_row_of_the_lineage(bench: Bench) -> None:
     bench.drop("orders/bad.csv", "id,id\n1,2\n")
     bench.run()

@@ -82,6 +82,7 @@ def test_commands_say_so_and_the_key_of_a_file_has_it_made(account: Account, tmp
         assert (batch.found, batch.before_since) == ([], [])
 
 
+@pytest.mark.full
 def test_a_run_takes_files_from_its_first_time_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

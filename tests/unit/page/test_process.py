@@ -20,6 +20,7 @@ def start(tmp_path: Path) -> PageProcess:
     return PageProcess(LakeFolder(tmp_path / "lake"), str(tmp_path / "pipeline.py"), listen(0), "token")
 
 
+@pytest.mark.full
 def test_it_serves_and_ends(tmp_path: Path) -> None:
     with start(tmp_path) as beside:
         opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())

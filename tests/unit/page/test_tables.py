@@ -177,12 +177,14 @@ def ask_without_packages(folder: Path, definition: str, *paths: str) -> str:
     return done.stdout
 
 
+@pytest.mark.full
 def test_without_tables_their_packages_are_not_needed(tmp_path: Path) -> None:
     definition = PIPELINE.partition("pipeline.table(")[0]
     shown = ask_without_packages(tmp_path, definition, "/", "/transforms", "/transforms/orders")
     assert shown.count("200 <!doctype html>") == 3
 
 
+@pytest.mark.full
 def test_with_tables_the_page_says_how_to_install_their_packages(tmp_path: Path) -> None:
     definition = PIPELINE.partition("pipeline.view(")[0]
     shown = html.unescape(ask_without_packages(tmp_path, definition, "/", "/tables"))

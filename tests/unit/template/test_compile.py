@@ -210,6 +210,7 @@ def test_several_rules_share_the_topic_and_the_dead_letter_queue() -> None:
     assert {rule["Properties"]["Targets"][0]["Arn"]["Ref"] for rule in rules.values()} == {"Topic"}
 
 
+@pytest.mark.full
 def test_the_template_is_the_same_in_every_process() -> None:
     code = (
         "import json; from silversmith import Pipeline; from silversmith.template import compile\n"
