@@ -30,7 +30,7 @@ class Definition:
 
     def __init__(self, target: str, pipeline: Pipeline) -> None:
         self.target = target
-        self._pipeline = pipeline
+        self._work = _work(pipeline)  # as it is now: a patch may read what changes, too
         self._files = imported_files()
         self._state = _state(self._files)
 
@@ -45,15 +45,15 @@ class Definition:
         self._state = state
         try:
             pipeline = load(self.target)
-            is_same = _work(pipeline) == _work(self._pipeline)
+            work = _work(pipeline)
         except (DefinitionError, UnsupportedTemplate, UnsupportedPolicy, InvalidPattern) as error:
             _log.error("the pipeline's new definition is not taken: %s", error)
             return None
         self._files = imported_files()
         self._state = _state(self._files)
-        if is_same:
+        if work == self._work:
             return None
-        self._pipeline = pipeline
+        self._work = work
         return pipeline
 
 

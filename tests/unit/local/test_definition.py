@@ -42,3 +42,18 @@ def test_a_patch_that_changes_is_a_change_of_the_definition(tmp_path: Path, capl
     refused, failed = (record.getMessage() for record in caplog.records)
     assert "no property of AWS::SQS::Queue NoSuchTimeout" in refused
     assert "the patch longer failed" in failed
+
+
+def test_what_a_patch_reads_is_compared_as_the_engine_began_with_it(tmp_path: Path) -> None:
+    path, seconds = tmp_path / "pipeline.py", tmp_path / "seconds.txt"
+    text = PIPELINE.replace("= 100", f"= int(Path({str(seconds)!r}).read_text())").replace(
+        "from silversmith", "from pathlib import Path\nfrom silversmith", 1
+    )
+    seconds.write_text("100")
+    path.write_text(text)
+    definition = Definition(str(path), load(str(path)))
+    seconds.write_text("7200")
+    path.write_text(text + "\n")
+    assert definition.changed() is not None
+    path.write_text(text)
+    assert definition.changed() is None
