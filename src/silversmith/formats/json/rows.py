@@ -301,7 +301,8 @@ def read_objects(data: bytes, numbers: range, kinds: Mapping[str, Kind]) -> Colu
     columns = {column.name: _examine(column, tally) for column in frame.get_columns()}
     if tally.rounded or (tally.values, tally.texts) != (keys - nulls, texts):
         return None
-    if nulls and not _all_nulls_show(data, frame, kinds, nulls):
+    fills_nulls = any(_fills_nulls(kinds.get(name, NULL), kind) for name, kind in columns.items())
+    if fills_nulls or (nulls and not _all_nulls_show(data, frame, kinds, nulls)):
         return None
     return Columns(frame, columns, numbers)
 
@@ -369,6 +370,16 @@ def _scalar(cells: pl.Series, present: int, tally: _Tally) -> Kind:
         tally.rounded = tally.rounded or not -EXACT < low <= high < EXACT
         return FLOAT
     return integers(int(low), int(high))
+
+
+def _fills_nulls(known: Kind, seen: Kind) -> bool:
+    """Whether there are values where only nulls were known, which are read as text: a list of one text, which becomes
+    one text, too, counts like it."""
+    if known == NULL:
+        return seen != NULL
+    if known.item and seen.item:
+        return _fills_nulls(known.item, seen.item)
+    return any(_fills_nulls(inner, seen.fields.get(name, NULL)) for name, inner in known.fields.items())
 
 
 def _all_nulls_show(data: bytes, frame: pl.DataFrame, kinds: Mapping[str, Kind], nulls: int) -> bool:

@@ -252,6 +252,21 @@ def test_blocks_of_an_array_are_what_the_whole_is(
     assert parts.rows.collect_schema() == whole.rows.collect_schema()
 
 
+@pytest.mark.parametrize("value", [["x"], [["x"]], {"b": ["x"]}, "x", ["x", None]])
+@pytest.mark.parametrize("before", [None, [None], {"b": None}])
+@pytest.mark.parametrize("block", [1, 5])
+def test_the_first_values_of_a_column_of_nulls_keep_their_type(
+    in_file: Opener, before: Any, value: Any, block: int
+) -> None:
+    """Blocks later: a list of one text is no text."""
+    data = python_json.dumps([{"a": before}] * 3 + [{"a": value}] * 3).encode()
+    whole = json.read(Content("x.json", data, None), Json(), {})
+    source = in_file(data)
+    parts = json.read(Content("x.json", None, source.path), Json(), {}, block=block)
+    assert parts.rows.collect_schema() == whole.rows.collect_schema()
+    assert parts.rows.collect().equals(whole.rows.collect())
+
+
 @given(
     values=st.lists(st.dictionaries(st.sampled_from(["a", "b}{", '"']), JSON, max_size=2), min_size=2, max_size=6),
     between=st.sampled_from(["", " ", "\n", "\r\n"]),
