@@ -47,6 +47,9 @@ CAREFUL = 10
 #: The seconds between two looks at a busy worker's memory.
 LOOK = 0.05
 
+#: The most seconds that the output of a worker that has ended is waited for.
+DRAINED = 1.0
+
 #: After this many deaths of workers that never got ready, the engine gives up.
 FALSE_STARTS = 5
 
@@ -137,7 +140,8 @@ class Worker:
         self._end_reason = ""
         self.process: SpawnProcess = child.process
         self._child = child
-        threading.Thread(target=_drain, args=(child.output, log), daemon=True).start()
+        self._drain = threading.Thread(target=_drain, args=(child.output, log), daemon=True)
+        self._drain.start()
         child.start(config)
 
     def send(self, dispatch: Dispatch) -> None:
@@ -188,6 +192,12 @@ class Worker:
         """Why it is dead, for a person."""
         death = self._child.death()
         return self._end_reason or f"the worker {death} while it ran the transform"
+
+    def close(self) -> None:
+        """Wait until it is gone, and its last output in the log; what it has started itself may keep that open."""
+        self.process.join()
+        self.connection.close()
+        self._drain.join(DRAINED)
 
     def memory(self) -> int:
         """The bytes that it does not share with other processes; 0 when it is gone."""
@@ -300,11 +310,10 @@ class WorkerPool:
         for worker in self._all:
             worker.process.kill()
         for worker in self._all:
-            worker.process.join()
-            worker.connection.close()
+            worker.close()
         for handler in list(self._log.handlers):
+            self._log.removeHandler(handler)  # first: one that is closed opens its file again
             handler.close()
-            self._log.removeHandler(handler)
 
 
 class Dispatcher:

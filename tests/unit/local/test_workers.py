@@ -328,6 +328,14 @@ def test_many_workers_share_the_cpus_and_one_more_has_all_for_what_is_large(tmp_
         pool.until(lambda: {"threads: 1 2", "threads: 2 4"} <= set(pool.log().splitlines()))
 
 
+def test_the_last_output_is_in_the_log_once_the_pool_has_stopped(tmp_path: Path) -> None:
+    with opened(tmp_path, "for number in range(3000): print('line', number)") as pool:
+        pool.ready().send(pool.dispatch(1))
+        pool.until(lambda: pool.reports("done"))
+    assert pool.log().count("line") == 3000
+    assert pool.workers._log.handlers == []
+
+
 @pytest.mark.full
 def test_the_first_worker_has_all_cpus_where_a_large_file_is_first(tmp_path: Path) -> None:
     """Though the pipeline uses Polars when it is loaded. Another worker is started in its place when it is needed."""

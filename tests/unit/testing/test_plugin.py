@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.sharedctypes  # noqa: F401 -- pytester forgets modules that are imported in it, this one by half
 import subprocess
 import sys
 from pathlib import Path
