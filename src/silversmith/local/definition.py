@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 from silversmith.errors import DefinitionError
@@ -30,7 +31,9 @@ class Definition:
 
     def __init__(self, target: str, pipeline: Pipeline) -> None:
         self.target = target
-        self._work = _work(pipeline)  # as it is now: a patch may read what changes, too
+        self._work: tuple[object, ...] | None = None
+        with suppress(DefinitionError):  # the page shows a pipeline of tables without their packages
+            self._work = _work(pipeline)  # as it is now: a patch may read what changes, too
         self._files = imported_files()
         self._state = _state(self._files)
 

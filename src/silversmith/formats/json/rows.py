@@ -242,7 +242,7 @@ _PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}
 
 @dataclass
 class _Tally:
-    """Counts of the columns: values of keys, texts, and whether a float may be an integer that was rounded."""
+    """Counts of the columns: values of keys, texts, and whether a float may be a rounded integer, or a text a list."""
 
     values: int = 0
     texts: int = 0
@@ -301,8 +301,7 @@ def read_objects(data: bytes, numbers: range, kinds: Mapping[str, Kind]) -> Colu
     columns = {column.name: _examine(column, tally) for column in frame.get_columns()}
     if tally.rounded or (tally.values, tally.texts) != (keys - nulls, texts):
         return None
-    fills_nulls = any(_fills_nulls(kinds.get(name, NULL), kind) for name, kind in columns.items())
-    if fills_nulls or (nulls and not _all_nulls_show(data, frame, kinds, nulls)):
+    if nulls and not _all_nulls_show(data, frame, kinds, nulls):
         return None
     return Columns(frame, columns, numbers)
 
@@ -360,6 +359,8 @@ def _examine(cells: pl.Series, tally: _Tally, *, keyed: bool = True) -> Kind:
 def _scalar(cells: pl.Series, present: int, tally: _Tally) -> Kind:
     if cells.dtype == pl.String:
         tally.texts += present
+        # a list of one text becomes one text, and counts like one
+        tally.rounded = tally.rounded or bool(cells.str.starts_with("[").any())
         return WORDS
     if cells.dtype == pl.Boolean:
         return BOOLEAN
@@ -370,16 +371,6 @@ def _scalar(cells: pl.Series, present: int, tally: _Tally) -> Kind:
         tally.rounded = tally.rounded or not -EXACT < low <= high < EXACT
         return FLOAT
     return integers(int(low), int(high))
-
-
-def _fills_nulls(known: Kind, seen: Kind) -> bool:
-    """Whether there are values where only nulls were known, which are read as text: a list of one text, which becomes
-    one text, too, counts like it."""
-    if known == NULL:
-        return seen != NULL
-    if known.item and seen.item:
-        return _fills_nulls(known.item, seen.item)
-    return any(_fills_nulls(inner, seen.fields.get(name, NULL)) for name, inner in known.fields.items())
 
 
 def _all_nulls_show(data: bytes, frame: pl.DataFrame, kinds: Mapping[str, Kind], nulls: int) -> bool:

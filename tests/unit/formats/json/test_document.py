@@ -252,13 +252,11 @@ def test_blocks_of_an_array_are_what_the_whole_is(
     assert parts.rows.collect_schema() == whole.rows.collect_schema()
 
 
-@pytest.mark.parametrize("value", [["x"], [["x"]], {"b": ["x"]}, "x", ["x", None]])
-@pytest.mark.parametrize("before", [None, [None], {"b": None}])
+@pytest.mark.parametrize("value", [["x"], [["x"]], {"b": ["x"]}, "x", ["x", None], [None, '"']])
+@pytest.mark.parametrize("before", [None, [None], {"b": None}, False, "w", 1])
 @pytest.mark.parametrize("block", [1, 5])
-def test_the_first_values_of_a_column_of_nulls_keep_their_type(
-    in_file: Opener, before: Any, value: Any, block: int
-) -> None:
-    """Blocks later: a list of one text is no text."""
+def test_lists_of_one_text_are_no_text(in_file: Opener, before: Any, value: Any, block: int) -> None:
+    """In a later block, where the column's type seems to be known."""
     data = python_json.dumps([{"a": before}] * 3 + [{"a": value}] * 3).encode()
     whole = json.read(Content("x.json", data, None), Json(), {})
     source = in_file(data)
