@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from silversmith.errors import NotOurs
@@ -238,9 +239,12 @@ class Engine:
             changed=self._changed,
         )
         log = self._lake.logs / "functions.log"
-        is_large_first = any(head.size > IN_MEMORY for head in islice(self._store.list(), SEEN_FIRST))
         workers = WorkerPool(
-            config, number=self._number, log=log, prewarmed=self._prewarmed, is_large_first=is_large_first
+            config,
+            number=self._number,
+            log=log,
+            prewarmed=self._prewarmed,
+            is_large_first=has_large_file(self._lake.bucket(pipeline.bronze)),
         )
         self._dispatchers = [Dispatcher(services.functions, workers, self._lake.path)]
         self._table_rounds: TableRounds | None = None
@@ -530,6 +534,21 @@ class Engine:
     def _wake(self) -> None:
         with suppress(BlockingIOError):  # then it is awake already
             os.write(self._wake_writing, b"w")
+
+
+def has_large_file(folder: Path, most: int = SEEN_FIRST) -> bool:
+    """Whether one of the first files below a folder is large, as the system has them: to sort them would take long."""
+    folders, seen = [str(folder)], 0
+    with suppress(OSError):  # a file that has gone, or a folder of somebody else's: the search tells of it
+        while folders and seen < most:
+            with os.scandir(folders.pop()) as entries:
+                for entry in islice(entries, most - seen):
+                    seen += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif entry.stat(follow_symlinks=False).st_size > IN_MEMORY:
+                        return True
+    return False
 
 
 def _create(lake: LakeFolder, pipeline: Pipeline) -> None:

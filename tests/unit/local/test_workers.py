@@ -18,6 +18,7 @@ import pytest
 
 from silversmith.events import ObjectEvent, object_created
 from silversmith.local import workers
+from silversmith.local.engine import has_large_file
 from silversmith.local.iam import Policy
 from silversmith.local.invocation import WorkerConfig
 from silversmith.local.lake import LakeFolder
@@ -28,6 +29,7 @@ from silversmith.local.stack import read
 from silversmith.local.wiring import worker_functions
 from silversmith.local.workers import LOG_BYTES, Dispatch, Worker, WorkerPool
 from silversmith.pipeline import load
+from silversmith.stores import IN_MEMORY
 from silversmith.template import compile as compile_template
 from tests.unit.local.settings import function_settings
 
@@ -334,6 +336,17 @@ def test_the_last_output_is_in_the_log_once_the_pool_has_stopped(tmp_path: Path)
         pool.until(lambda: pool.reports("done"))
     assert pool.log().count("line") == 3000
     assert pool.workers._log.handlers == []
+
+
+def test_a_large_file_is_seen_in_any_folder_among_the_first_files(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/small.csv").write_bytes(b"x")
+    assert not has_large_file(tmp_path)
+    with (tmp_path / "a/b/large.csv").open("wb") as file:
+        file.truncate(IN_MEMORY + 1)
+    assert has_large_file(tmp_path)
+    assert not has_large_file(tmp_path, most=2)
+    assert not has_large_file(tmp_path / "none")
 
 
 @pytest.mark.full
